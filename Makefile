@@ -1,0 +1,73 @@
+# The verbs of a working day; `make help` lists them.
+# PYTHON picks the interpreter: `make PYTHON=python3.12 test` works in an environment of its own, .venv-python3.12.
+PYTHON ?= python3
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+SECONDS ?= 60
+SEED ?= 0
+
+SHELL := /bin/bash
+RUN := $(VENV)/bin/python
+SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
+COMPILED := $(patsubst ext/iotwire/%.pyx,iotwire.%,$(wildcard ext/iotwire/*.pyx))
+
+.PHONY: help demo test check lint format types bench bench-compare sanitize fuzz coverage build brokers clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-14s %s\n' "$$verb" "$$rest"; done
+
+demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
+	$(RUN) -m iotwire demo
+
+test: lint types ## lint, types and every test
+	$(RUN) -m pytest
+
+check: lint types ## lint, types and the quick tests, in under a minute
+	$(RUN) -m pytest -q -m "not slow" tests/unit
+
+lint: $(VENV)/.dev ## style and common mistakes
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/.dev ## put the Python files into shape
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+
+types: $(VENV)/.dev ## mypy --strict on the package, and the stubs against the built modules
+	$(RUN) -m mypy
+	$(RUN) -m mypy.stubtest $(COMPILED) iotwire.mqtt
+
+bench: $(VENV)/.bench ## the codec against its peers and the floor, as ratios
+	$(RUN) -m pytest benchmarks
+
+bench-compare: $(VENV)/.bench ## the table of ratios alone
+	$(RUN) benchmarks/compare.py
+
+sanitize: $(VENV)/.dev ## unit tests and fuzz targets in an address- and undefined-behaviour-sanitizer build
+	tools/sanitize.sh $(RUN)
+
+fuzz: $(VENV)/.dev ## fuzz the codec for SECONDS=60 from SEED=0
+	$(RUN) tests/fuzz/fuzz_mqtt.py --seconds $(SECONDS) --seed $(SEED)
+
+coverage: $(VENV)/.coverage ## lines covered by the unit tests, of .py and .pyx
+	tools/coverage.sh $(RUN)
+
+build: $(VENV)/.dev ## sdist -> wheel -> tests in a clean environment; leaves both in dist/
+	tools/check-dist.sh $(RUN)
+
+brokers: ## install the brokers that integration tests use (needs root or sudo)
+	tools/install-brokers.sh
+
+clean: ## remove everything that make made
+	rm -rf build dist .venv .venv-* src/*.egg-info src/iotwire/*.so
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of extras; see tools/develop.sh.
+$(VENV)/.demo: EXTRAS = cli
+$(VENV)/.dev: EXTRAS = cli,test,lint
+$(VENV)/.bench: EXTRAS = bench
+$(VENV)/.coverage: EXTRAS = cli,test,coverage
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.coverage: $(SOURCES)
+	@tools/develop.sh $(PYTHON) $(VENV) $(EXTRAS)
+	@touch $@

@@ -1,0 +1,90 @@
+# cython: language_level=3
+"""What callers give, checked once where it enters. Header-only.
+
+Each `as_` gives the C value or the exact built-in type, or raises an EncodeError that names the argument: a codec whose
+caller passes "5" for a packet id must say so, not raise OverflowError from somewhere below.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyObject_CheckBuffer
+from libc.stdint cimport uint32_t
+
+from iotwire._faults cimport as_int_slow, cannot_encode
+
+cdef extern from "Python.h":
+    ctypedef struct Buffer "Py_buffer":  # Cython's own Py_buffer does not let `obj` be NULL
+        void* obj
+        void* buf
+        Py_ssize_t len
+    int PyObject_GetBuffer(object value, Buffer* view, int flags) except -1
+    void PyBuffer_Release(Buffer* view)
+    bint PyLong_CheckExact(object value)
+    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
+
+
+cdef inline uint32_t as_int(object value, str field, uint32_t least, uint32_t most) except? 0xFFFFFFFF:
+    cdef int overflow = 0
+    cdef long long number
+    if PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if not overflow and least <= number and number <= most:
+            return <uint32_t> number
+    return as_int_slow(value, field, least, most)
+
+
+cdef inline bint as_flag(object value, str field) except -1:
+    if value is False:
+        return False
+    if value is True:
+        return True
+    return as_int(value, field, 0, 1)
+
+
+cdef inline int as_version(object version) except -1:
+    """4 (MQTT 3.1.1) or 5 (MQTT 5.0): the protocol levels of the standards [3.1.2.2]."""
+    return as_int(version, "version", 4, 5)
+
+
+cdef inline int get_buffer(object value, str field, Buffer* view) except -1:
+    """Fill `view`, which the caller gives to PyBuffer_Release. Not C-contiguous is an error, never a read past the end."""
+    if PyBytes_CheckExact(value):  # bytes cannot change under us and outlive the call: nothing to hold or release
+        view.obj = NULL
+        view.buf = PyBytes_AS_STRING(value)
+        view.len = PyBytes_GET_SIZE(value)
+        return 0
+    if not PyObject_CheckBuffer(value):
+        cannot_encode(field, f"must be bytes-like, not {type(value).__name__}")
+    try:
+        return PyObject_GetBuffer(value, view, PyBUF_SIMPLE)
+    except BufferError:
+        cannot_encode(field, "must be a C-contiguous buffer")
+
+
+cdef inline bytes as_bytes(object value, str field):
+    """Any C-contiguous buffer as bytes of our own; bytes themselves are not copied."""
+    cdef Buffer view
+    if PyBytes_CheckExact(value):
+        return <bytes> value
+    get_buffer(value, field, &view)
+    try:
+        return (<char*> view.buf)[:view.len]
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef inline bytes as_binary(object value, str field):
+    """Binary Data [1.5.6]: at most 65535 bytes."""
+    cdef bytes data = as_bytes(value, field)
+    if PyBytes_GET_SIZE(data) > 65535:
+        cannot_encode(field, f"has {PyBytes_GET_SIZE(data)} bytes; at most 65535 are allowed", "1.5.6")
+    return data
+
+
+cdef inline tuple as_tuple(object items, str field, str of_what):
+    """A caller's iterable as a tuple, which nobody can change; a string is iterable but never meant."""
+    if not isinstance(items, (str, bytes)):
+        try:
+            return tuple(items)
+        except TypeError:
+            pass
+    cannot_encode(field, f"must be an iterable of {of_what}, not {type(items).__name__}")

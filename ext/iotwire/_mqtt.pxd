@@ -1,0 +1,110 @@
+# cython: language_level=3
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+
+from iotwire._cursor cimport Cursor
+from iotwire._packet cimport Packet, Record
+
+
+cdef class Will(Record):
+    cdef readonly str topic
+    cdef readonly bytes payload
+    cdef uint8_t flags  # of CONNECT: Will Flag, Will QoS and Will Retain in their places
+
+
+cdef class Connect(Packet):
+    cdef readonly str client_id
+    cdef readonly str username
+    cdef readonly bytes password
+    cdef readonly Will will
+    cdef readonly bint clean_start
+    cdef readonly uint16_t keep_alive
+    cdef uint8_t level  # the protocol level it was decoded with
+
+
+cdef class ConnAck(Packet):
+    cdef readonly bint session_present
+
+
+cdef class Publish(Packet):
+    cdef readonly str topic
+    cdef readonly object payload
+
+
+cdef class Acknowledgement(Packet):
+    pass
+
+
+cdef class PubAck(Acknowledgement):
+    pass
+
+
+cdef class PubRec(Acknowledgement):
+    pass
+
+
+cdef class PubRel(Acknowledgement):
+    pass
+
+
+cdef class PubComp(Acknowledgement):
+    pass
+
+
+cdef class Subscription(Record):
+    cdef readonly str topic_filter
+    cdef uint8_t options  # the Subscription Options byte [3.8.3.1]
+
+
+cdef class Subscribe(Packet):
+    cdef readonly tuple subscriptions
+
+
+cdef class SubscriptionAcknowledgement(Packet):
+    cdef bytes codes
+
+
+cdef class SubAck(SubscriptionAcknowledgement):
+    pass
+
+
+cdef class UnsubAck(SubscriptionAcknowledgement):
+    pass
+
+
+cdef class Unsubscribe(Packet):
+    cdef readonly tuple topic_filters
+
+
+cdef class PingReq(Packet):
+    pass
+
+
+cdef class PingResp(Packet):
+    pass
+
+
+cdef class Disconnect(Packet):
+    pass
+
+
+cdef class Auth(Packet):
+    pass
+
+
+cdef class PreparedPublish:
+    cdef readonly str topic
+    cdef readonly int version
+    cdef uint8_t first
+    cdef bytes topic_field  # the Topic Name with its length
+    cdef bytes tail         # the properties with their length
+
+
+cdef class PayloadSource:
+    """Memory of our own that payload views may point into, and keep alive."""
+    cdef object whole          # a read-only memoryview
+    cdef const uint8_t* start
+
+    cdef object view(self, const uint8_t* at, Py_ssize_t size)
+
+
+cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views)

@@ -1,0 +1,21 @@
+# cython: language_level=3
+from libc.stdint cimport uint8_t, uint64_t
+
+from iotwire._cursor cimport Cursor
+
+cdef enum:
+    WILL = 0  # a will's properties stand inside CONNECT and follow rules of their own: it takes the packet type nobody has
+
+cdef enum Identifier:  # the few that the codec itself asks about; the table has them all
+    AUTHENTICATION_METHOD = 0x15
+    AUTHENTICATION_DATA = 0x16
+    TOPIC_ALIAS = 0x23
+
+cdef bytes read_properties(Cursor* body, int packet, uint64_t* seen)
+cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats)
+cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
+cdef tuple attributes_of(int packet)
+
+
+cdef inline bint has(uint64_t seen, int identifier) noexcept:
+    return (seen >> identifier) & 1

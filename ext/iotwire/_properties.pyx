@@ -1,0 +1,390 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The MQTT 5.0 properties: one table, and what reads it.
+
+A packet keeps its properties as the bytes of the wire, checked when it was decoded or made. So a decoded packet encodes
+to the bytes it came from, a property that nobody reads costs no object, and there is one form to check, not two.
+Values become Python objects when they are read.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from iotwire._arguments cimport as_binary, as_flag, as_int, as_tuple
+from iotwire._cursor cimport (
+    Cursor, cursor_over, offset_of, read_u8, read_u16, read_u32, read_varint, sub_cursor, take,
+)
+from iotwire._emit cimport MAX_VARINT, put_binary, put_u8, put_u16, put_u32, put_varint, size_varint
+from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
+from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, read_text, skip_text, utf8_of
+
+from iotwire._codes import PacketType
+
+cdef enum Kind:  # the data types of 1.5, told apart where their values have rules of their own
+    UNKNOWN
+    BYTE
+    FLAG     # a Byte that is 0 or 1 and means no or yes: bool in Python
+    TWO_BYTES
+    FOUR_BYTES
+    VARINT
+    TEXT
+    TOPIC    # a UTF-8 string that is a topic name
+    BINARY
+    PAIR
+
+cdef struct Row:
+    Kind kind
+    uint16_t packets  # bit n: it may stand in packets of type n
+    uint16_t repeats  # bit n: and there more than once
+    uint32_t least
+    uint32_t most
+    uint8_t reason_code  # what to answer to a value out of range
+
+cdef enum:
+    IDENTIFIERS = 0x2B  # identifiers run to 0x2A; all fit one byte, and one bit each of 64
+
+cdef Row[IDENTIFIERS] table
+
+
+def _bits(*types):
+    return sum(1 << packet_type for packet_type in types)
+
+
+_CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = (
+    _bits(packet_type)
+    for packet_type in (
+        PacketType.CONNECT, PacketType.CONNACK, PacketType.PUBLISH, PacketType.SUBSCRIBE,
+        PacketType.DISCONNECT, PacketType.AUTH, WILL,
+    )
+)
+_ACKNOWLEDGEMENTS = _bits(
+    PacketType.PUBACK, PacketType.PUBREC, PacketType.PUBREL, PacketType.PUBCOMP, PacketType.SUBACK, PacketType.UNSUBACK
+)
+_NO_PINGS = 0xFFFF & ~_bits(PacketType.PINGREQ, PacketType.PINGRESP)
+_U16, _U32 = 0xFFFF, 0xFFFF_FFFF
+
+# MQTT 5.0, 2.2.2.2, Table 2-4. The name in a packet where it may repeat is the plural one.
+ROWS = (
+    # id    name                              plural                      type         packets                           repeats in  least most       code  clause
+    (0x01, "payload_format_indicator",          None,                       BYTE,        _PUBLISH | _WILL,                 0,          0,    1,         0x82, "3.3.2.3.2"),
+    (0x02, "message_expiry_interval",           None,                       FOUR_BYTES,  _PUBLISH | _WILL,                 0,          0,    _U32,      0x82, "3.3.2.3.3"),
+    (0x03, "content_type",                      None,                       TEXT,        _PUBLISH | _WILL,                 0,          0,    0,         0x82, "3.3.2.3.9"),
+    (0x08, "response_topic",                    None,                       TOPIC,       _PUBLISH | _WILL,                 0,          0,    0,         0x82, "MQTT-3.3.2-14"),
+    (0x09, "correlation_data",                  None,                       BINARY,      _PUBLISH | _WILL,                 0,          0,    0,         0x82, "3.3.2.3.6"),
+    (0x0B, "subscription_identifier",           "subscription_identifiers", VARINT,      _PUBLISH | _SUBSCRIBE,            _PUBLISH,   1,    MAX_VARINT, 0x82, "3.8.2.1.2"),
+    (0x11, "session_expiry_interval",           None,                       FOUR_BYTES,  _CONNECT | _CONNACK | _DISCONNECT, 0,         0,    _U32,      0x82, "3.1.2.11.2"),
+    (0x12, "assigned_client_identifier",        None,                       TEXT,        _CONNACK,                         0,          0,    0,         0x82, "3.2.2.3.7"),
+    (0x13, "server_keep_alive",                 None,                       TWO_BYTES,   _CONNACK,                         0,          0,    _U16,      0x82, "3.2.2.3.14"),
+    (0x15, "authentication_method",             None,                       TEXT,        _CONNECT | _CONNACK | _AUTH,      0,          0,    0,         0x82, "3.1.2.11.9"),
+    (0x16, "authentication_data",               None,                       BINARY,      _CONNECT | _CONNACK | _AUTH,      0,          0,    0,         0x82, "3.1.2.11.10"),
+    (0x17, "request_problem_information",       None,                       FLAG,        _CONNECT,                         0,          0,    1,         0x82, "3.1.2.11.7"),
+    (0x18, "will_delay_interval",               None,                       FOUR_BYTES,  _WILL,                            0,          0,    _U32,      0x82, "3.1.3.2.2"),
+    (0x19, "request_response_information",      None,                       FLAG,        _CONNECT,                         0,          0,    1,         0x82, "3.1.2.11.6"),
+    (0x1A, "response_information",              None,                       TEXT,        _CONNACK,                         0,          0,    0,         0x82, "3.2.2.3.15"),
+    (0x1C, "server_reference",                  None,                       TEXT,        _CONNACK | _DISCONNECT,           0,          0,    0,         0x82, "3.2.2.3.16"),
+    (0x1F, "reason_string",                     None,                       TEXT,        _CONNACK | _ACKNOWLEDGEMENTS | _DISCONNECT | _AUTH, 0, 0, 0,    0x82, "3.2.2.3.9"),
+    (0x21, "receive_maximum",                   None,                       TWO_BYTES,   _CONNECT | _CONNACK,              0,          1,    _U16,      0x82, "3.1.2.11.3"),
+    (0x22, "topic_alias_maximum",               None,                       TWO_BYTES,   _CONNECT | _CONNACK,              0,          0,    _U16,      0x82, "3.1.2.11.5"),
+    (0x23, "topic_alias",                       None,                       TWO_BYTES,   _PUBLISH,                         0,          1,    _U16,      0x94, "MQTT-3.3.2-8"),
+    (0x24, "maximum_qos",                       None,                       BYTE,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.4"),
+    (0x25, "retain_available",                  None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.5"),
+    (0x26, "user_property",                     "user_properties",          PAIR,        _NO_PINGS,                        _NO_PINGS,  0,    0,         0x82, "2.2.2.2"),
+    (0x27, "maximum_packet_size",               None,                       FOUR_BYTES,  _CONNECT | _CONNACK,              0,          1,    _U32,      0x82, "3.1.2.11.4"),
+    (0x28, "wildcard_subscription_available",   None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.11"),
+    (0x29, "subscription_identifier_available", None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.12"),
+    (0x2A, "shared_subscription_available",     None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.13"),
+)
+
+cdef dict names = {row[0]: row[1] for row in ROWS}
+cdef dict clauses = {row[0]: row[9] for row in ROWS}
+
+# For each packet type, the identifiers it may carry in ascending order: the order of `values` in `encode_properties`.
+cdef uint8_t[16][IDENTIFIERS] allowed
+cdef int[16] allowed_count
+
+cdef int fill_tables() except -1:
+    cdef int packet
+    for identifier, _, _, kind, packets, repeats, least, most, reason_code, _ in ROWS:
+        table[<int> identifier] = Row(kind, packets, repeats, least, most, reason_code)
+        for packet in range(16):
+            if packets >> packet & 1:
+                allowed[packet][allowed_count[packet]] = identifier
+                allowed_count[packet] += 1
+    return 0
+
+fill_tables()
+
+
+cdef tuple attributes_of(int packet):
+    """What the packet's properties are called in Python: (identifier, name, repeats, clause) in ascending order."""
+    return tuple([
+        (identifier, plural if repeats >> packet & 1 else name, bool(repeats >> packet & 1), clause)
+        for identifier, name, plural, _, packets, repeats, _, _, _, clause in ROWS
+        if packets >> packet & 1
+    ])
+
+
+# ---- decode
+
+cdef bytes read_properties(Cursor* body, int packet, uint64_t* seen):
+    """The property block at the cursor: checked, and None where it is empty. `seen` gets a bit for each identifier."""
+    cdef Py_ssize_t size = read_varint(body)
+    if size == 0:
+        return None
+    cdef Cursor outer = sub_cursor(body, size)
+    # Copied first, then checked: nobody else can write to the copy.
+    cdef bytes block = PyBytes_FromStringAndSize(<const char*> outer.pos, size)
+    cdef Cursor inner = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), size, outer.base, body.fail)
+    seen[0] = check_properties(&inner, packet)
+    return block
+
+
+cdef uint64_t check_properties(Cursor* block, int packet) except? 0:
+    cdef uint64_t seen = 0
+    cdef Cursor at
+    cdef int identifier
+    cdef const Row* row
+    while block.pos < block.end:
+        at = block[0]
+        identifier = read_varint(block)
+        if identifier >= IDENTIFIERS or table[identifier].kind == UNKNOWN:
+            malformed(&at, f"there is no property 0x{identifier:02X}", "2.2.2.2")
+        row = &table[identifier]
+        if not row.packets >> packet & 1:
+            malformed(&at, f"{names[identifier]} is not allowed here", "2.2.2.2")
+        if has(seen, identifier) and not row.repeats >> packet & 1:
+            violation(&at, f"{names[identifier]} stands more than once", clauses[identifier])
+        seen |= <uint64_t> 1 << identifier
+        skip_value(block, identifier, row)
+    if has(seen, AUTHENTICATION_DATA) and not has(seen, AUTHENTICATION_METHOD):
+        violation(block, "authentication data without an authentication method", "3.1.2.11.10")
+    return seen
+
+
+cdef inline int skip_value(Cursor* block, int identifier, const Row* row) except -1:
+    """Check one value and step over it."""
+    if row.kind == PAIR:
+        skip_text(block)
+        skip_text(block)
+    elif row.kind == TEXT:
+        skip_text(block)
+    elif row.kind == BINARY:
+        take(block, read_u16(block))
+    elif row.kind == TOPIC:
+        if skip_text(block, TOPIC_NAME) == 0:
+            violation(block, f"{names[identifier]} is empty", "MQTT-4.7.3-1", row.reason_code)
+    else:
+        read_number(block, identifier, row)
+    return 0
+
+
+cdef inline int64_t read_number(Cursor* block, int identifier, const Row* row) except -1:
+    cdef Cursor at = block[0]
+    cdef int64_t number
+    if row.kind == TWO_BYTES:
+        number = read_u16(block)
+    elif row.kind == FOUR_BYTES:
+        number = read_u32(block)
+    elif row.kind == VARINT:
+        number = read_varint(block)
+    else:
+        number = read_u8(block)
+    if number < row.least or number > row.most:
+        violation(
+            &at, f"{names[identifier]} is {number}; {row.least} to {row.most} are allowed",
+            clauses[identifier], row.reason_code,
+        )
+    return number
+
+
+cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats):
+    """One property as a Python object; where it is absent None, or () for one that may repeat."""
+    cdef list found
+    cdef Cursor c
+    cdef int here
+    if not has(seen, identifier):
+        return () if repeats else None
+    c = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, cursor_fault)
+    found = [] if repeats else None
+    while c.pos < c.end:
+        here = read_u8(&c)
+        if here != identifier:
+            step_over(&c, table[here].kind)
+        elif repeats:
+            found.append(read_value(&c, identifier))
+        else:
+            return read_value(&c, identifier)
+    return tuple(found)
+
+
+cdef inline int step_over(Cursor* block, Kind kind) except -1:
+    """Step over a value that was checked when the block was made; the bounds are checked all the same."""
+    if kind == PAIR:
+        take(block, read_u16(block))
+        take(block, read_u16(block))
+    elif kind == TEXT or kind == TOPIC or kind == BINARY:
+        take(block, read_u16(block))
+    elif kind == TWO_BYTES:
+        take(block, 2)
+    elif kind == FOUR_BYTES:
+        take(block, 4)
+    elif kind == VARINT:
+        read_varint(block)
+    else:
+        take(block, 1)
+    return 0
+
+
+cdef object read_value(Cursor* block, int identifier):
+    cdef const Row* row = &table[identifier]
+    cdef Py_ssize_t size
+    if row.kind == PAIR:
+        name = read_text(block)
+        return (name, read_text(block))
+    if row.kind == TEXT or row.kind == TOPIC:
+        return read_text(block)
+    if row.kind == BINARY:
+        size = read_u16(block)
+        return PyBytes_FromStringAndSize(<const char*> take(block, size), size)
+    if row.kind == FLAG:
+        return read_u8(block) == 1
+    return read_number(block, identifier, row)
+
+
+# ---- encode
+
+cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
+    """The property block for `values`, one for each property the packet may carry, in ascending order of identifier.
+
+    None where all are absent. Each value is first brought to an exact immutable type, then measured, then put: nothing
+    that another thread does to a caller's list can change the size in between.
+    """
+    cdef Py_ssize_t size = 0
+    cdef int i, identifier
+    cdef tuple ready = values
+    cdef uint8_t* at
+    seen[0] = 0
+    for i in range(allowed_count[packet]):
+        value = values[i]
+        if value is None or value is ():
+            continue
+        identifier = allowed[packet][i]
+        exact = as_property(packet, identifier, value, &size)
+        if exact is not value:
+            ready = ready[:i] + (exact,) + ready[i + 1:]
+        if exact is not ():
+            seen[0] |= <uint64_t> 1 << identifier
+    if size == 0:
+        return None
+    if has(seen[0], AUTHENTICATION_DATA) and not has(seen[0], AUTHENTICATION_METHOD):
+        cannot_encode("authentication_data", "needs an authentication_method", "3.1.2.11.10")
+    if size > MAX_VARINT:
+        cannot_encode("user_properties", f"the properties take {size} bytes; at most {MAX_VARINT} fit", "2.2.2.1")
+    cdef bytes block = PyBytes_FromStringAndSize(NULL, size)
+    at = <uint8_t*> PyBytes_AS_STRING(block)
+    for i in range(allowed_count[packet]):
+        identifier = allowed[packet][i]
+        if has(seen[0], identifier):
+            at = put_property(at, packet, identifier, ready[i])
+    assert at == <uint8_t*> PyBytes_AS_STRING(block) + size
+    return block
+
+
+cdef object as_property(int packet, int identifier, object value, Py_ssize_t* size):
+    """A caller's value checked and of an exact immutable type; its encoded size, identifiers included, is added."""
+    cdef const Row* row = &table[identifier]
+    cdef tuple many
+    if row.repeats >> packet & 1:
+        many = as_pairs(value, size) if row.kind == PAIR else as_identifiers(value, size)
+        return many
+    value = as_single(row, names[identifier], value)
+    size[0] += 1 + size_value(row.kind, value)
+    return value
+
+
+cdef object as_single(const Row* row, str name, object value):
+    if row.kind == TEXT:
+        return as_text(value, name, ANY_TEXT)
+    if row.kind == TOPIC:
+        value = as_text(value, name, TOPIC_NAME)
+        if not value:
+            cannot_encode(name, "is a topic name, which must not be empty", "MQTT-4.7.3-1")
+        return value
+    if row.kind == BINARY:
+        return as_binary(value, name)
+    if row.kind == FLAG:
+        return as_flag(value, name)
+    return as_int(value, name, row.least, row.most)
+
+
+cdef Py_ssize_t size_value(Kind kind, object value) except -1:
+    cdef Py_ssize_t size = 0
+    if kind == TEXT or kind == TOPIC:
+        utf8_of(<str> value, "", &size)
+        return 2 + size
+    if kind == BINARY:
+        return 2 + PyBytes_GET_SIZE(value)
+    if kind == TWO_BYTES:
+        return 2
+    if kind == FOUR_BYTES:
+        return 4
+    if kind == VARINT:
+        return size_varint(value)
+    return 1
+
+
+cdef tuple as_pairs(object value, Py_ssize_t* size):
+    cdef list pairs = []
+    cdef tuple pair
+    for item in as_tuple(value, "user_properties", "(str, str) pairs"):
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            cannot_encode("user_properties", "must hold (str, str) pairs")
+        name, text = item
+        pair = (as_text(name, "user_properties", ANY_TEXT), as_text(text, "user_properties", ANY_TEXT))
+        size[0] += 1 + size_value(TEXT, pair[0]) + size_value(TEXT, pair[1])
+        pairs.append(pair)
+    return tuple(pairs)
+
+
+cdef tuple as_identifiers(object value, Py_ssize_t* size):
+    cdef list numbers = []
+    cdef uint32_t number
+    for item in as_tuple(value, "subscription_identifiers", "int"):
+        number = as_int(item, "subscription_identifiers", 1, MAX_VARINT)
+        size[0] += 1 + size_varint(number)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+cdef uint8_t* put_property(uint8_t* at, int packet, int identifier, object value) except NULL:
+    """One property, or one after another where it may repeat."""
+    cdef const Row* row = &table[identifier]
+    if row.kind == PAIR:
+        for name, text in <tuple> value:
+            at = put_text(put_text(put_u8(at, identifier), <str> name), <str> text)
+    elif row.repeats >> packet & 1:
+        for number in <tuple> value:
+            at = put_varint(put_u8(at, identifier), number)
+    else:
+        at = put_value(put_u8(at, identifier), row.kind, value)
+    return at
+
+
+cdef uint8_t* put_text(uint8_t* at, str text) except NULL:
+    cdef Py_ssize_t size = 0
+    cdef const char* utf8 = utf8_of(text, "", &size)
+    return put_binary(at, utf8, size)
+
+
+cdef uint8_t* put_value(uint8_t* at, Kind kind, object value) except NULL:
+    if kind == TEXT or kind == TOPIC:
+        return put_text(at, <str> value)
+    if kind == BINARY:
+        return put_binary(at, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    if kind == TWO_BYTES:
+        return put_u16(at, value)
+    if kind == FOUR_BYTES:
+        return put_u32(at, value)
+    if kind == VARINT:
+        return put_varint(at, value)
+    return put_u8(at, value)

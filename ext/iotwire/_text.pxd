@@ -1,0 +1,147 @@
+# cython: language_level=3
+"""UTF-8 Encoded Strings [1.5.4] in both directions.
+
+Most topics are ASCII and shorter than a cache line, so the fast path looks at eight bytes at a time and copies as it
+looks: what was checked is what was stored, even if another thread writes to the source meanwhile. Everything else
+takes the slow path in `_text.pyx`.
+"""
+
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+from iotwire._cursor cimport Cursor, read_u16, take
+
+cdef extern from "Python.h":
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void* PyUnicode_DATA(str text)
+    Py_ssize_t PyUnicode_GET_LENGTH(str text)
+    bint PyUnicode_IS_COMPACT_ASCII(str text)
+
+cdef enum Trait:  # what a look at some bytes found; bits of an int
+    NOT_ASCII = 1
+    HAS_NUL = 2        # U+0000
+    HAS_WILDCARD = 4   # '+' or '#'
+    ILL_FORMED = 8     # not UTF-8
+
+cdef enum TextRule:
+    ANY_TEXT          # well-formed, no U+0000 [MQTT-1.5.4-1, MQTT-1.5.4-2]
+    TOPIC_NAME        # and no wildcard [MQTT-3.3.2-2]; whether it may be empty is for the packet to say
+
+cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, TextRule rule)
+cdef int refuse_text(Cursor* c, int traits) except -1
+cdef int scan_utf8(const uint8_t* source, Py_ssize_t size) noexcept
+cdef const char* utf8_of_not_ascii(str text, str field, Py_ssize_t* size) except NULL
+cdef str as_text(object value, str field, TextRule rule)
+
+cdef extern from *:
+    """
+    #define IOTWIRE_EACH_BYTE(value) (UINT64_C(0x0101010101010101) * (value))
+    """
+    uint64_t EACH_BYTE "IOTWIRE_EACH_BYTE"(uint64_t value) noexcept
+
+
+cdef struct Scan:      # the bytes seen so far, folded together; only meaningful as a whole while all are ASCII
+    uint64_t high      # bit 7 of a lane: a byte that is not ASCII
+    uint64_t not_nul   # bit 7 of a lane: no byte was U+0000
+    uint64_t not_wild  # bit 7 of a lane: no byte was '+' or '#'
+
+
+cdef inline void look(Scan* scan, uint64_t word) noexcept:
+    # For a byte under 0x80, byte + 0x7F has bit 7 exactly when the byte is not zero, and nothing carries.
+    cdef uint64_t almost = EACH_BYTE(0x7F)
+    scan.high |= word
+    scan.not_nul &= word + almost
+    scan.not_wild &= ((word ^ EACH_BYTE(0x2B)) + almost) & ((word ^ EACH_BYTE(0x23)) + almost)
+
+
+cdef inline int traits_of(const Scan* scan) noexcept:
+    cdef uint64_t lanes = EACH_BYTE(0x80)
+    if scan.high & lanes:
+        return NOT_ASCII
+    return (HAS_NUL if ~scan.not_nul & lanes else 0) | (HAS_WILDCARD if ~scan.not_wild & lanes else 0)
+
+
+cdef inline int copy_ascii(uint8_t* to, const uint8_t* source, Py_ssize_t size) noexcept:
+    """Copy `size` bytes and say what they are: NOT_ASCII alone, or the other traits of ASCII text."""
+    cdef Scan scan = Scan(0, ~<uint64_t> 0, ~<uint64_t> 0)
+    cdef uint64_t word
+    cdef Py_ssize_t at = 0
+    if size >= 8:
+        while at < size - 8:
+            memcpy(&word, source + at, 8)
+            memcpy(to + at, &word, 8)
+            look(&scan, word)
+            at += 8
+        memcpy(&word, source + size - 8, 8)  # the last word overlaps the one before it
+        memcpy(to + size - 8, &word, 8)
+        look(&scan, word)
+    else:
+        word = EACH_BYTE(0x61)
+        while at < size:
+            to[at] = source[at]
+            word = word << 8 | to[at]
+            at += 1
+        look(&scan, word)
+    return traits_of(&scan)
+
+
+cdef inline int scan_text(const uint8_t* source, Py_ssize_t size) noexcept:
+    """What the bytes are, without a copy. Only for bytes that nobody else can write to."""
+    cdef Scan scan = Scan(0, ~<uint64_t> 0, ~<uint64_t> 0)
+    cdef uint64_t word
+    cdef Py_ssize_t at = 0
+    if size >= 8:
+        while at < size - 8:
+            memcpy(&word, source + at, 8)
+            look(&scan, word)
+            at += 8
+        memcpy(&word, source + size - 8, 8)
+        look(&scan, word)
+    else:
+        word = EACH_BYTE(0x61)
+        while at < size:
+            word = word << 8 | source[at]
+            at += 1
+        look(&scan, word)
+    cdef int traits = traits_of(&scan)
+    return scan_utf8(source, size) if traits & NOT_ASCII else traits
+
+
+cdef inline int forbidden_by(TextRule rule) noexcept:
+    return HAS_NUL | HAS_WILDCARD if rule == TOPIC_NAME else HAS_NUL
+
+
+cdef inline str read_text(Cursor* c, TextRule rule=ANY_TEXT):
+    """A UTF-8 Encoded String as a str."""
+    cdef Py_ssize_t size = read_u16(c)
+    cdef const uint8_t* source = take(c, size)
+    cdef str text = PyUnicode_New(size, 0x7F)
+    cdef int traits
+    if size == 0:
+        return text  # the one shared empty str: not to be written to
+    traits = copy_ascii(<uint8_t*> PyUnicode_DATA(text), source, size)
+    if traits:
+        if traits & NOT_ASCII:
+            return decode_not_ascii(c, source, size, rule)
+        if traits & forbidden_by(rule):
+            refuse_text(c, traits)
+    return text
+
+
+cdef inline Py_ssize_t skip_text(Cursor* c, TextRule rule=ANY_TEXT) except -1:
+    """Check a UTF-8 Encoded String in memory of our own and step over it. Its size in bytes."""
+    cdef Py_ssize_t size = read_u16(c)
+    cdef const uint8_t* source = take(c, size)
+    cdef int traits = scan_text(source, size)
+    if traits & (forbidden_by(rule) | ILL_FORMED):
+        refuse_text(c, traits)
+    return size
+
+
+cdef inline const char* utf8_of(str text, str field, Py_ssize_t* size) except NULL:
+    """The UTF-8 form of a str, kept alive by it. Raises EncodeError for a lone surrogate."""
+    if PyUnicode_IS_COMPACT_ASCII(text):
+        size[0] = PyUnicode_GET_LENGTH(text)
+        return <const char*> PyUnicode_DATA(text)
+    return utf8_of_not_ascii(text, field, size)

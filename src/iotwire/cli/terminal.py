@@ -1,0 +1,35 @@
+"""Colours, where the terminal has them and nobody has said no (https://no-color.org)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+__all__ = ["Style"]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to mark words on this terminal; without colours each method gives its text as it is."""
+
+    has_colours: bool
+
+    @classmethod
+    def of_terminal(cls) -> Style:
+        return cls(sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+
+    def strong(self, text: str) -> str:
+        return self._mark("1", text)
+
+    def dim(self, text: str) -> str:
+        return self._mark("2", text)
+
+    def good(self, text: str) -> str:
+        return self._mark("32", text)
+
+    def bad(self, text: str) -> str:
+        return self._mark("31", text)
+
+    def _mark(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.has_colours else text

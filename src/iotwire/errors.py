@@ -1,0 +1,173 @@
+"""Every error that leaves iotwire.
+
+Two families matter, because different people have to act on them: a `WireError` says that the peer sent bytes that
+can never become right, an `EncodeError` says that the caller asked for bytes the protocol forbids. "Not enough bytes
+yet" is neither: it is a value (None, or an empty list).
+
+No message in here, and no attribute, carries a password, a token, a key or a payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = [
+    "ConnectError",
+    "ConnectionLostError",
+    "CredentialsError",
+    "EncodeError",
+    "IotwireError",
+    "MalformedPacketError",
+    "OutboxFullError",
+    "PacketTooLargeError",
+    "ProtocolViolationError",
+    "PublishError",
+    "RouteError",
+    "SubscribeError",
+    "TlsDecodeError",
+    "WireError",
+]
+
+
+class IotwireError(Exception):
+    """The root: nothing else leaves the library on purpose."""
+
+
+class WireError(IotwireError, ValueError):
+    """The peer's bytes are wrong, and more bytes will not mend them.
+
+    reason_code: the MQTT 5.0 reason code to answer with in DISCONNECT or CONNACK (0x80-0xFF).
+    offset: bytes from the first byte of the packet to what is wrong.
+    clause: the requirement that is broken, such as "MQTT-3.3.2-2", or a section of the standard, such as "2.2.2.2".
+    packets: what the same `Decoder` call had decoded before it met the error, in order.
+    """
+
+    reason_code: int = 0x80
+    default_reason_code = 0x80
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason_code: int | None = None,
+        offset: int = 0,
+        clause: str = "",
+        packets: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason_code = self.default_reason_code if reason_code is None else reason_code
+        self.offset = offset
+        self.clause = clause
+        self.packets = list(packets)
+
+    def __str__(self) -> str:
+        where = f" at byte {self.offset}"
+        return f"{self.message}{where} [{self.clause}]" if self.clause else f"{self.message}{where}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class MalformedPacketError(WireError):
+    """The bytes cannot be parsed as the standard lays them out: reason code 0x81 unless the standard has a closer one."""
+
+    default_reason_code = 0x81
+
+
+class ProtocolViolationError(WireError):
+    """The bytes parse but break a rule: reason code 0x82 unless the standard has a closer one."""
+
+    default_reason_code = 0x82
+
+
+class PacketTooLargeError(WireError):
+    """The header announces more bytes than `max_packet_size`: reason code 0x95. The body was never stored."""
+
+    default_reason_code = 0x95
+
+
+class TlsDecodeError(WireError):
+    """A TLS record or handshake message is wrong. `alert` is the TLS alert a server would send (RFC 8446, 6.2)."""
+
+    alert: int = 50
+
+
+class EncodeError(IotwireError, ValueError):
+    """The caller asked for something the protocol cannot carry.
+
+    field: the name of the argument that is wrong.
+    clause: the requirement or section it breaks, or "" where it is a matter of Python types.
+    """
+
+    def __init__(self, message: str = "", *, field: str = "", clause: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.clause = clause
+
+    def __str__(self) -> str:
+        named = f"{self.field}: {self.message}" if self.field else self.message
+        return f"{named} [{self.clause}]" if self.clause else named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class RouteError(IotwireError):
+    """The service does not accept this combination of protocol, authentication, port and ALPN; says what it does accept."""
+
+
+class CredentialsError(IotwireError):
+    """Credentials are missing, unreadable or expired."""
+
+
+class ConnectError(IotwireError):
+    """A connection was not made.
+
+    reason_code: of the CONNACK that refused it, or None where no CONNACK came.
+    """
+
+    def __init__(self, message: str = "", *, reason_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class ConnectionLostError(IotwireError):
+    """The connection ended while something still waited on it.
+
+    reason_code: of the DISCONNECT that the server sent, or None where it sent none.
+    """
+
+    def __init__(self, message: str = "", *, reason_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class PublishError(IotwireError):
+    """The server answered a PUBLISH with a failure. reason_code: the code of its PUBACK, PUBREC or PUBCOMP."""
+
+    def __init__(self, message: str = "", *, reason_code: int | None = None) -> None:
+        super().__init__(message)
+        self.reason_code = reason_code
+
+
+class SubscribeError(IotwireError):
+    """The server refused topic filters. reason_codes: the code it gave for each, by filter."""
+
+    def __init__(self, message: str = "", *, reason_codes: dict[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.reason_codes = dict(reason_codes or {})
+
+
+class OutboxFullError(IotwireError):
+    """A bounded queue has no room, and its policy is to refuse."""
+
+
+def _restore(cls: type[IotwireError], args: tuple[Any, ...], state: dict[str, Any]) -> IotwireError:
+    """Unpickle an error: keyword-only attributes do not survive `Exception.__reduce__` by themselves."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

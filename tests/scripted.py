@@ -1,0 +1,121 @@
+"""A server that does exactly what a test tells it to, byte for byte, and the loop that such tests run in."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from iotwire import Broker
+from iotwire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq
+
+TEST_TIMEOUT_S = 20.0
+
+P = TypeVar("P", bound=Packet)
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on an event loop of its own; what the loop had to complain about fails the test too."""
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **keywords: Any) -> None:
+        complaints: list[dict[str, Any]] = []
+
+        async def bounded() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            async with asyncio.timeout(TEST_TIMEOUT_S):
+                await test(*arguments, **keywords)
+
+        asyncio.run(bounded())
+        assert not complaints, complaints
+
+    return run
+
+
+class Peer:
+    """The server's end of one connection: reads the client's packets, and sends packets or any bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.version = version
+        self._decoder = Decoder(version)
+        self._packets: list[Packet] = []
+
+    async def receive(self) -> Packet | None:
+        """The next packet, or None where the client has closed. PINGREQ is left to those who ask for it."""
+        while not self._packets:
+            data = await self.reader.read(65536)
+            if not data:
+                return None
+            self._packets += self._decoder.feed(data)
+        return self._packets.pop(0)
+
+    async def expect(self, kind: type[P]) -> P:
+        packet = await self.receive()
+        assert isinstance(packet, kind), packet
+        return packet
+
+    async def expect_close(self) -> None:
+        assert await self.receive() is None
+
+    def send(self, *items: Packet | bytes) -> None:
+        """All in one write."""
+        self.writer.write(b"".join(each if isinstance(each, bytes) else each.encode(self.version) for each in items))
+
+    async def accept(self, **connack: Any) -> Connect:
+        """Take the CONNECT and send a CONNACK."""
+        connect = await self.expect(Connect)
+        self.send(ConnAck(**connack))
+        return connect
+
+    async def answer_pings_until_close(self) -> None:
+        from iotwire.mqtt import PingResp
+
+        while (packet := await self.receive()) is not None:
+            if isinstance(packet, PingReq):
+                self.send(PingResp())
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+@asynccontextmanager
+async def scripted(script: Script, *, version: int = 5) -> AsyncIterator[Broker]:
+    """A server on 127.0.0.1 that runs the script for each connection. A failure in the script fails the test."""
+    failures: list[BaseException] = []
+    running: set[asyncio.Task[None]] = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await script(Peer(reader, writer, version))
+        except Exception as error:  # noqa: BLE001 -- raised below
+            failures.append(error)
+        finally:
+            writer.close()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(run(reader, writer))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield Broker("127.0.0.1", server.sockets[0].getsockname()[1])
+        if running:
+            await asyncio.wait(running, timeout=5)
+    except Exception:
+        # A script that failed has closed its connection, and what the test saw of that explains little.
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        server.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await server.wait_closed()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,143 @@
+"""What the Decoder holds: with hostile peers it is bounded by what arrived, and it is given back."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from decoding import receive
+from iotwire.errors import PacketTooLargeError, WireError
+from iotwire.mqtt import (
+    Decoder,
+    encode_publish,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iotwire.mqtt import Packet
+
+PING = b"\xd0\x00"
+MIB = 1 << 20
+
+
+def anything(value: object) -> Any:
+    """A value of the wrong type, past the type checker."""
+    return value
+
+
+class _allocations:  # noqa: N801  # reads as the `with` statement it is for
+    """How much more than at the start was allocated, at the worst moment."""
+
+    def __enter__(self) -> Callable[[], int]:
+        gc.collect()
+        tracemalloc.start()
+        self.before = tracemalloc.get_traced_memory()[0]
+        return lambda: self.peak
+
+    def __exit__(self, *_: object) -> None:
+        self.peak = tracemalloc.get_traced_memory()[1] - self.before
+        tracemalloc.stop()
+
+
+def test_what_a_too_large_packet_brings_is_not_stored() -> None:
+    decoder = Decoder(max_packet_size=1000)
+    flood = b"\x30\xff\xff\x7f" + bytes(2 * MIB)
+    with _allocations() as peak:
+        with pytest.raises(PacketTooLargeError):
+            decoder.feed(flood)
+        for _ in range(50):
+            with pytest.raises(WireError):
+                decoder.feed(flood)
+    assert peak() < MIB // 4
+    assert decoder.buffered == 0
+
+
+@pytest.mark.parametrize("payload", ["bytes", "view"])
+def test_memory_grows_with_what_arrived_and_not_with_what_a_header_promises(payload: str) -> None:
+    with _allocations() as peak:
+        decoder = Decoder(payload=anything(payload))
+        assert decoder.feed(b"\x30\xff\xff\xff\x7f\x00\x01t\x00") == []
+        for _ in range(100):
+            assert decoder.feed(b"x" * 10) == []
+    assert peak() < MIB // 8
+    assert decoder.buffered == 1009
+
+
+@pytest.mark.parametrize("payload", ["bytes", "view"])
+def test_memory_received_into_grows_with_what_arrived(payload: str) -> None:
+    with _allocations() as peak:
+        decoder = Decoder(payload=anything(payload))
+        list(receive(decoder, b"\x30\xff\xff\xff\x7f\x00\x01t\x00", 65536))
+        for _ in range(100):
+            list(receive(decoder, b"x" * 10, 65536))
+    assert peak() < MIB
+
+
+def test_many_decoders_that_wait_for_large_packets_stay_small() -> None:
+    with _allocations() as peak:
+        decoders = [Decoder(5) for _ in range(200)]
+        for decoder in decoders:
+            decoder.feed(b"\x30\xff\xff\xff\x7f\x00\x01t\x00" + b"x" * 100)
+    assert peak() < 200 * 4096
+
+
+@pytest.mark.parametrize("payload", ["bytes", "view"])
+def test_memory_is_given_back_when_a_large_packet_is_through(payload: str) -> None:
+    large = encode_publish("t", bytes(4 * MIB))
+    decoder = Decoder(payload=anything(payload))
+    with _allocations():
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(3):
+            assert decoder.feed(large[:100]) == []
+            assert len(decoder.feed(large[100:])) == 1
+            assert len(list(receive(decoder, large, 65536))) == 1
+        after = tracemalloc.get_traced_memory()[0]
+    assert after - before < MIB // 2
+
+
+@pytest.mark.parametrize("payload", ["bytes", "view"])
+def test_an_endless_stream_of_small_packets_takes_no_memory(payload: str) -> None:
+    # Every chunk ends inside a packet, so that the decoder never gets to start afresh.
+    one = encode_publish("t", b"x" * 40)
+    stream = one * 100
+    decoder = Decoder(payload=anything(payload))
+    decoder.feed(one[:7])
+    chunk = (stream + one)[7 : len(stream) + 7]
+    with _allocations() as peak:
+        for _ in range(200):
+            assert len(decoder.feed(chunk)) == 100
+            assert decoder.buffered == 7
+    assert peak() < MIB // 2
+
+
+@pytest.mark.parametrize("payload", ["bytes", "view"])
+def test_a_large_packet_may_arrive_byte_by_byte(payload: str) -> None:
+    # Were the bytes held so far copied for each that arrives, this would copy two terabytes and not end.
+    wire = encode_publish("t", bytes(range(256)) * 8192)
+    decoder = Decoder(payload=anything(payload))
+    feed = decoder.feed
+    for at in range(len(wire) - 1):
+        feed(wire[at : at + 1])
+    assert decoder.buffered == len(wire) - 1
+    [packet] = feed(wire[-1:])
+    assert packet.encode() == wire
+
+
+def test_a_large_packet_may_be_received_a_few_bytes_at_a_time() -> None:
+    wire = encode_publish("t", bytes(range(256)) * 4096)
+    decoder = Decoder(payload="view")
+    for sizehint, step in ((-1, 9), (0, 5), (1, 1), (7, 7)):
+        start = 0
+        packets: list[Packet] = []
+        part = wire if sizehint == -1 else encode_publish("t", bytes(20000))
+        while start < len(part):
+            buffer = decoder.get_buffer(sizehint)
+            size = min(step, len(buffer), len(part) - start)
+            buffer[:size] = part[start : start + size]
+            packets += decoder.buffer_updated(size)
+            start += size
+        assert [packet.encode() for packet in packets] == [part]

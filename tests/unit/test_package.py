@@ -1,0 +1,210 @@
+"""The package as a whole: which part may import which, what an import costs, what other projects get from it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import CHECKOUT
+
+EXTENSION_SOURCES = sorted((CHECKOUT / "ext" / "iotwire").glob("_[a-z]*.p[yx][xd]"))
+PACKAGE_SOURCES = sorted((CHECKOUT / "src" / "iotwire").rglob("*.py"))
+
+# From the bottom to the top. Whoever adds a part says here where it stands.
+LAYERS = [
+    {"errors", "_codes", "mqtt", *(source.stem for source in EXTENSION_SOURCES)},
+    {"credentials", "endpoint", "route"},
+    {"transport"},
+    {"client"},
+    {"emulator", "cli", "__main__"},
+]
+# What a device must not pay for when it wants the codec alone.
+HEAVY = {"asyncio", "cryptography", "socket", "ssl"}
+
+MAXIMUM_MEMORY_KB = 1_500
+MAXIMUM_STRIPPED_BYTES = 1_000_000
+
+
+def layer_of(part: str) -> int:
+    """The index in LAYERS of a part of the package, that is of `iotwire.<part>` and all below it."""
+    for index, parts in enumerate(LAYERS):
+        if part in parts:
+            return index
+    pytest.fail(f"iotwire.{part} stands in no layer: name it in LAYERS, at its place")
+
+
+def modules_imported_by_python(source: Path) -> Iterator[str]:
+    """Absolute names of the modules that a .py file imports, at any depth of it, for types alone too."""
+    package = ["iotwire", *source.relative_to(CHECKOUT / "src" / "iotwire").parent.parts]
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def modules_imported_by_cython(source: Path) -> Iterator[str]:
+    """Absolute names of the modules that a .pyx or .pxd file imports or cimports."""
+    yield from re.findall(r"^\s*(?:from|c?import)\s+([\w.]+)", source.read_text(), flags=re.MULTILINE)
+
+
+def part_of(module: str) -> str | None:
+    """`transport` for iotwire.transport.tcp; None for what is not ours, and for iotwire itself."""
+    root, _, rest = module.partition(".")
+    return rest.partition(".")[0] or None if root == "iotwire" else None
+
+
+def parts_imported_by(source: Path) -> set[str]:
+    """The parts of iotwire that a file imports. A name that is no module of ours is one of `iotwire`'s lazy names."""
+    imported = modules_imported_by_python if source.suffix == ".py" else modules_imported_by_cython
+    known = set().union(*LAYERS)
+    return {part for module in imported(source) if (part := part_of(module)) and part in known}
+
+
+def python_part(source: Path) -> str:
+    return source.relative_to(CHECKOUT / "src" / "iotwire").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [source for source in PACKAGE_SOURCES if python_part(source) != "__init__"] + EXTENSION_SOURCES,
+    ids=lambda source: source.relative_to(CHECKOUT).as_posix(),
+)
+def test_imports_go_down_and_never_up(source: Path) -> None:
+    part = python_part(source) if source.suffix == ".py" else source.stem
+    here = layer_of(part)
+    upwards = {other for other in parts_imported_by(source) if layer_of(other) > here}
+    assert not upwards, f"{source.name} imports from a layer above its own"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [source for source in PACKAGE_SOURCES if python_part(source) in LAYERS[-1]],
+    ids=lambda source: source.relative_to(CHECKOUT).as_posix(),
+)
+def test_what_stands_on_top_uses_public_names_alone(source: Path) -> None:
+    own = python_part(source)
+    private = {
+        module
+        for module in modules_imported_by_python(source)
+        if part_of(module) not in (None, own) and re.search(r"\._(?!_)", module)
+    }
+    assert not private
+
+
+def test_compiled_code_is_independent_of_sockets_clocks_threads_and_logs() -> None:
+    forbidden = {"asyncio", "datetime", "logging", "random", "select", "socket", "ssl", "threading", "time"}
+    for source in EXTENSION_SOURCES:
+        roots = {module.partition(".")[0] for module in modules_imported_by_cython(source)}
+        assert not roots & forbidden, source.name
+
+
+def output_of(command: list[str], **options: Any) -> str:
+    """What a program prints. One that fails fails the test, in its own words."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Run a program in a fresh interpreter that finds everything compiled to bytecode already, as on a device."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
+
+    def run(program: str) -> str:
+        return output_of([sys.executable, "-c", program], env=environment)
+
+    run("import iotwire.mqtt")
+    return run
+
+
+def test_the_codec_alone_loads_neither_ssl_nor_asyncio_nor_cryptography(run_python: Callable[[str], str]) -> None:
+    loaded = json.loads(
+        run_python(
+            "import sys; before = set(sys.modules); import iotwire.mqtt; import json;"
+            "print(json.dumps(sorted(set(sys.modules) - before)))"
+        )
+    )
+    assert "iotwire.mqtt" in loaded
+    assert not {module.partition(".")[0] for module in loaded} & HEAVY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_importing_the_codec_costs_little_memory(
+    run_python: Callable[[str], str], record_property: Callable[[str, object], None]
+) -> None:
+    report = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')))"
+
+    def resident_kb(program: str) -> float:
+        return statistics.median(int(run_python(program + report)) for _ in range(7))
+
+    cost = resident_kb("import iotwire.mqtt\n") - resident_kb("")
+    record_property("import_memory_kb", cost)
+    print(f"import iotwire.mqtt adds {cost:.0f} KiB to bare Python")
+    assert cost <= MAXIMUM_MEMORY_KB
+
+
+def built_modules() -> list[Path]:
+    """The compiled modules that this interpreter would load."""
+    package = find_spec("iotwire")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    (folder,) = package.submodule_search_locations
+    return sorted(Path(folder).glob("*" + sysconfig.get_config_var("EXT_SUFFIX")))
+
+
+@pytest.mark.skipif(shutil.which("strip") is None, reason="strip, of binutils, is not installed")
+def test_the_built_modules_together_are_small(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    modules = built_modules()
+    assert {module.name.partition(".")[0] for module in modules} == {
+        source.stem for source in EXTENSION_SOURCES if source.suffix == ".pyx"
+    }
+    sizes = {}
+    for module in modules:
+        stripped = tmp_path / module.name
+        output_of(["strip", "-o", str(stripped), str(module)])
+        sizes[module.name.partition(".")[0]] = stripped.stat().st_size
+    record_property("stripped_bytes", sum(sizes.values()))
+    print(f"stripped: {sizes}, together {sum(sizes.values())} bytes")
+    assert sum(sizes.values()) < MAXIMUM_STRIPPED_BYTES
+
+
+OTHER_PROJECT = """
+# cython: language_level=3
+from iotwire._mqtt cimport Publish
+
+def topic_of(Publish packet):
+    return packet.topic
+"""
+
+
+@pytest.mark.slow
+def test_another_cython_project_can_cimport_the_codec(tmp_path: Path) -> None:
+    (tmp_path / "other_project.pyx").write_text(OTHER_PROJECT)
+    # An installed iotwire has its headers beside the modules; an editable one leaves them in ext/.
+    installed = (built_modules()[0].parent / "__init__.pxd").exists()
+    include_path = [] if installed else [str(CHECKOUT / "ext")]
+    (tmp_path / "setup.py").write_text(
+        "from Cython.Build import cythonize\nfrom setuptools import setup\n"
+        f"setup(name='other', ext_modules=cythonize('other_project.pyx', include_path={include_path!r}))\n"
+    )
+    output_of([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tmp_path)
+    program = "import iotwire.mqtt, other_project; print(other_project.topic_of(iotwire.mqtt.Publish('a/b')))"
+    assert output_of([sys.executable, "-c", program], cwd=tmp_path) == "a/b\n"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# check-dist.sh PYTHON: what would be released, tried as a user gets it. sdist -> wheel built from that sdist -> a new
+# virtual environment outside the checkout -> the unit tests, as the sdist carries them, against the installed wheel.
+# Leaves both in dist/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$(realpath --no-symlinks "$1")
+export IOTWIRE_SHARED_VECTORS=${IOTWIRE_SHARED_VECTORS:-$PWD/../shared/vectors}
+
+rm -rf dist
+"$python" -m build --outdir dist . >/dev/null
+"$python" tools/check_dist_contents.py dist/*.tar.gz dist/*.whl
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tar --extract --gzip --file dist/*.tar.gz --directory "$work" --strip-components 1
+"$python" -m venv "$work/.venv"
+"$work/.venv/bin/python" -m pip --disable-pip-version-check install --quiet "$(echo dist/*.whl)[cli,test]"
+cd "$work"
+.venv/bin/python -c "
+import iotwire._mqtt as module
+assert '.venv' in module.__file__, module.__file__"
+.venv/bin/python -m pytest -q tests/unit
