@@ -114,7 +114,7 @@ def print_table(title: str, lines: list[Line], peers: list[str]) -> None:
     print(f"{head}{'of floor':>10}  {'target':<12} verdict".rstrip())
     for line in lines:
         cells = "".join(f"{_cell(line.ratios.get(peer)):>10}" for peer in peers)
-        columns = f"{line.row.label:{width}} {line.ns.median:>7.1f} {cells}{_cell(line.of_floor, 2):>10}"
+        columns = f"{line.row.label:{width}} {line.ns.low:>7.1f} {cells}{_cell(line.of_floor, 2):>10}"
         print(f"{columns}  {line.target:<12} {line.verdict}".rstrip())
 
 
@@ -174,8 +174,9 @@ def main(arguments: list[str] | None = None) -> int:
     versions = {ours.name: ours.version} | {peer.name: peer.version for peer in peers}
     run = describe_run(versions, options.rounds, collect_garbage=options.gc)
     print(", ".join(f"{name} {version}" for name, version in run["versions"].items()))
-    print(f"{run['implementation']} {run['python']}, {run['processor']}; {options.rounds} rounds; ns for one packet;")
-    print(f"garbage collector {run['garbage_collector']}; loop overhead {run['loop_overhead_ns']} ns, not subtracted")
+    print(f"{run['implementation']} {run['python']}, {run['processor']}; {options.rounds} rounds;")
+    print(f"garbage collector {run['garbage_collector']}; loop overhead {run['loop_overhead_ns']} ns, not subtracted;")
+    print("ns: for one packet, the 10th percentile; x: a peer's time divided by ours, the median within a round")
     for missing in absent:
         print(f"{missing.who}: {missing.why}")
     names = [peer.name for peer in peers]

@@ -487,8 +487,11 @@ class Iotwire:
     name = "iotwire"
 
     def __init__(self) -> None:
-        self.version = version("iotwire")
         self._mqtt = import_module("iotwire.mqtt")
+
+    @property
+    def version(self) -> str:
+        return version("iotwire")
 
     def encode_positional(self, message: Message) -> Contender:
         options = f", {message.qos}, False, {message.packet_id}" if message.qos or message.version != 5 else ""

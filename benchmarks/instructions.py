@@ -1,9 +1,10 @@
 """Machine instructions for one operation, counted by valgrind: `python benchmarks/instructions.py`.
 
 A count does not depend on what else the machine is doing, so a change of one per cent can be told from noise where a
-clock cannot. A statement runs N and then 2 N times in interpreters of their own; the difference divided by N is what
-one execution costs, and start-up, imports and warming cancel. An empty statement is measured likewise and taken off.
-It says nothing of cache misses and branches: `compare.py` says what a change is worth in time.
+clock cannot. All operations run in one interpreter under callgrind, which writes down and resets its counters whenever
+the C library's `getppid` is entered: called before and after each loop it marks off exactly the loop. An empty
+statement is counted likewise and taken off. Counts say nothing of cache misses and branches: `compare.py` says what a
+change is worth in time.
 """
 
 from __future__ import annotations
@@ -21,31 +22,38 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 EMPTY = "empty statement"
 
-# Runs in the interpreter under valgrind: argv is the name of the operation and how often to run it.
+# Runs in the interpreter under valgrind: argv holds the names of the operations.
 DRIVER = """
 import gc, sys
+from os import getppid as mark
 sys.path.insert(0, {here!r})
-from instructions import operations
+from instructions import iterations_of, operations
 from timing import compile_loop
-statement, names, _ = operations()[sys.argv[1]]
-loop = compile_loop(statement, names, 10)
-loop.run(20)
-gc.collect()
+every = operations()
 gc.disable()
-loop.run(int(sys.argv[2]))
+for name in sys.argv[1:]:
+    statement, names, packets = every[name]
+    loop = compile_loop(statement, names, 10)
+    loop.run(20)
+    gc.collect()
+    mark()
+    loop.run(iterations_of(packets))
+    mark()
 """
 
 
 def operations() -> dict[str, tuple[str, dict[str, object], int]]:
     """By name: a statement, the names it uses, and how many packets it handles."""
-    from contenders import Iotwire, Read
+    from contenders import Contender, Iotwire, Missing, Read
+    from floor import load_floor
     from inputs import CONTENT_TYPE, USER_PROPERTIES, Message, puback, stream_of
 
     ours, message = Iotwire(), Message()
     described = Message(content_type=CONTENT_TYPE, user_properties=USER_PROPERTIES)
     messages = stream_of(message)
     pubacks = b"".join(puback(number) for number in range(1, len(messages) + 1))
-    found = {
+    floor = load_floor()
+    found: dict[str, tuple[Contender, int]] = {
         "encode_publish, positional": (ours.encode_positional(message), 1),
         "encode_publish, by keyword": (ours.encode_by_keyword(message), 1),
         "encode_publish, with properties": (ours.encode_positional(described), 1),
@@ -57,36 +65,44 @@ def operations() -> dict[str, tuple[str, dict[str, object], int]]:
         "decode a stream of PUBACK": (ours.decode_pubacks(pubacks), len(messages)),
         "PUBACK: encode": (ours.encode_puback(1234), 1),
     }
+    if not isinstance(floor, Missing):
+        found["floor: one exact copy"] = (floor.copy(message.wire), 1)
+        found["floor: a stream"] = (floor.publishes(messages), len(messages))
+        found["floor: a stream of PUBACK"] = (floor.pubacks(list(range(1, len(messages) + 1))), len(messages))
     statements = {name: (entry.statement, dict(entry.names), packets) for name, (entry, packets) in found.items()}
     return {EMPTY: ("pass", {}, 1)} | statements
 
 
-def count(name: str, iterations: int, valgrind: str) -> int:
-    """Instructions of a whole interpreter that runs the operation `iterations` times."""
+def iterations_of(packets: int) -> int:
+    """How often a loop runs: often enough that the marks around it do not show."""
+    return 1000 if packets == 1 else 20
+
+
+def count(names: list[str], valgrind: str) -> list[int]:
+    """Instructions of each operation's whole loop, by callgrind."""
     with tempfile.TemporaryDirectory() as scratch:
-        profile = Path(scratch) / "callgrind"
+        profile = Path(scratch) / "profile"
         driver = Path(scratch) / "driver.py"
         driver.write_text(DRIVER.format(here=str(HERE)))
         subprocess.run(
             [
-                *(valgrind, "--tool=callgrind", f"--callgrind-out-file={profile}"),
-                *(sys.executable, str(driver), name, str(iterations)),
+                *(valgrind, "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={profile}"),
+                *(sys.executable, str(driver), *names),
             ],
             check=True,
             capture_output=True,
             # One seed for string hashes: dictionaries then probe alike in every run.
-            env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONHASHSEED": "0"},
         )
-        totals = re.search(r"^(?:totals|summary): (\d+)", profile.read_text(), re.MULTILINE)
-    assert totals, "callgrind wrote no total"
-    return int(totals[1])
+        # Odd dumps hold what came before a loop, even ones the loop.
+        return [_total(Path(f"{profile}.{2 * number}")) for number in range(1, len(names) + 1)]
 
 
-def instructions_per_packet(name: str, packets: int, valgrind: str) -> float:
-    """What one packet costs, start-up cancelled."""
-    iterations = 1000 if packets == 1 else 20
-    once, twice = (count(name, iterations * times, valgrind) for times in (1, 2))
-    return (twice - once) / (iterations * 10 * packets)
+def _total(profile: Path) -> int:
+    total = re.search(r"^(?:totals|summary): (\d+)", profile.read_text(), re.MULTILINE)
+    if total is None:
+        raise SystemExit(f"callgrind wrote no total into {profile.name}")
+    return int(total[1])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,14 +123,15 @@ def main(arguments: list[str] | None = None) -> int:
         for name, (_, _, packets) in operations().items()
         if name != EMPTY and (not options.only or any(part in name for part in options.only))
     }
-    overhead = instructions_per_packet(EMPTY, 1, valgrind)
+    totals = count([EMPTY, *chosen], valgrind)
+    overhead = totals[0] / iterations_of(1)
     counts: dict[str, float] = {}
     print(f"{'instructions for one packet':36} {'now':>8}{'   before   change' if earlier else ''}")
-    for name, packets in chosen.items():
-        counts[name] = round(instructions_per_packet(name, packets, valgrind) - overhead / packets, 1)
+    for (name, packets), total in zip(chosen.items(), totals[1:], strict=True):
+        counts[name] = round((total / iterations_of(packets) - overhead) / (10 * packets), 1)
         before = earlier.get(name)
         change = "" if before is None else f" {before:8.1f} {counts[name] / before - 1:+8.1%}"
-        print(f"{name:36} {counts[name]:8.1f}{change}", flush=True)
+        print(f"{name:36} {counts[name]:8.1f}{change}")
     if options.json:
         options.json.write_text(json.dumps(counts, indent=1) + "\n")
     return 0

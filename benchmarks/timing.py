@@ -3,8 +3,9 @@
 A statement is compiled into a loop `for _ in repeat(None, n)` whose body holds it `unroll` times, so that the loop
 itself costs each operation well under a nanosecond (`loop_overhead_ns` says how much). Contenders run in turns,
 A B C A B C, a couple of milliseconds each; what is reported is the median over the rounds of the ratio within a round,
-because two neighbours in time share the machine's mood and two runs do not. The garbage collector is off while a
-clock runs, as in `timeit`, unless asked otherwise: none of these operations makes cycles.
+because two neighbours in time share the machine's mood and two runs do not. The clock is the thread's processor time:
+these operations never wait, and what other processes take of a shared machine is none of theirs. The garbage collector
+is off while a clock runs, as in `timeit`, unless asked otherwise: none of these operations makes cycles.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from statistics import median, quantiles
-from time import perf_counter_ns
+from time import thread_time_ns
 from typing import Any, NamedTuple
 
-SLOT_NS = 2_000_000  # a turn: long enough to drown the clock's own 50 ns, short enough that neighbours are alike
+SLOT_NS = 2_000_000  # a turn: long enough to drown the clock's own microsecond, short enough that neighbours are alike
 
 
 class Loop(NamedTuple):
@@ -58,9 +59,9 @@ def interleave(loops: Sequence[Loop], rounds: int, *, collect_garbage: bool = Fa
         for _ in range(rounds):
             for loop, count, times in zip(loops, counts, figures, strict=True):
                 loop.run(1)  # brings code and data back into the caches that the one before has filled
-                started = perf_counter_ns()
+                started = thread_time_ns()
                 loop.run(count)
-                times.append((perf_counter_ns() - started) / (count * loop.unroll))
+                times.append((thread_time_ns() - started) / (count * loop.unroll))
     finally:
         (gc.enable if was_enabled else gc.disable)()
     return figures
@@ -75,9 +76,9 @@ def _iterations_for_a_slot(loop: Loop) -> int:
     loop.run(20)  # the adaptive interpreter needs some turns to specialise the statement
     count = 1
     while True:
-        started = perf_counter_ns()
+        started = thread_time_ns()
         loop.run(count)
-        elapsed = perf_counter_ns() - started
+        elapsed = thread_time_ns() - started
         if elapsed >= SLOT_NS // 4:
             return max(1, count * SLOT_NS // elapsed)
         count *= 2

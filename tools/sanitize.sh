@@ -19,8 +19,9 @@ watched=(env "LD_PRELOAD=$runtime" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks
 "${watched[@]}" -c "
 import iotwire._mqtt as module, os
 assert os.path.realpath(module.__file__).startswith(os.path.realpath('src')), module.__file__"
-# test_package.py is about the size and cost of the release build.
-"${watched[@]}" -m pytest -q -m "not slow" --ignore tests/unit/test_package.py -o timeout=600 tests/unit
+# test_package.py is about the size and cost of the release build. The sanitizers write to the file descriptor of stderr
+# and end the process: pytest must not have it.
+"${watched[@]}" -m pytest -q --capture=sys -m "not slow" --ignore tests/unit/test_package.py -o timeout=600 tests/unit
 for target in tests/fuzz/fuzz_*.py; do
     "${watched[@]}" "$target" --seconds "${IOTWIRE_FUZZ_SECONDS:-20}" --seed 0
 done

@@ -56,8 +56,8 @@ cdef inline int get_buffer(object value, str field, Buffer* view) except -1:
         cannot_encode(field, f"must be bytes-like, not {type(value).__name__}")
     try:
         return PyObject_GetBuffer(value, view, PyBUF_SIMPLE)
-    except BufferError:
-        cannot_encode(field, "must be a C-contiguous buffer")
+    except (BufferError, ValueError) as error:  # ValueError: a memoryview that was released, a closed mmap
+        cannot_encode(field, f"must be a C-contiguous buffer: {error}")
 
 
 cdef inline bytes as_bytes(object value, str field):

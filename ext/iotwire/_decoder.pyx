@@ -15,8 +15,8 @@ from libc.string cimport memcpy, memmove
 from iotwire._arguments cimport Buffer, PyBuffer_Release, as_int, as_version, get_buffer
 from iotwire._cursor cimport Cursor, cursor_over
 from iotwire._faults cimport cannot_encode, cursor_fault
-from iotwire._mqtt cimport Connect, PayloadSource, decode_body
-from iotwire._packet cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, Packet, read_frame
+from iotwire._frame cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, read_frame
+from iotwire._mqtt cimport Connect, Packet, PayloadSource, decode_body
 
 from iotwire.errors import IotwireError, WireError
 

@@ -2,7 +2,21 @@
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from iotwire._cursor cimport Cursor
-from iotwire._packet cimport Packet, Record
+
+
+cdef class Record:
+    """What packets and their parts share: properties as checked wire bytes, and value semantics over their fields."""
+    cdef bytes properties  # without the length before them; None where there are none
+    cdef uint64_t seen     # bit n: property n is among them
+
+
+cdef class Packet(Record):
+    cdef uint16_t packet_id_
+    cdef uint8_t code      # reason code or return code
+    cdef uint8_t first     # the first byte on the wire, type and flags; 0 in an object that __init__ never saw
+
+    cdef Py_ssize_t size_body(self, int version) except -1
+    cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL
 
 
 cdef class Will(Record):
@@ -91,14 +105,6 @@ cdef class Auth(Packet):
     pass
 
 
-cdef class PreparedPublish:
-    cdef readonly str topic
-    cdef readonly int version
-    cdef uint8_t first
-    cdef bytes topic_field  # the Topic Name with its length
-    cdef bytes tail         # the properties with their length
-
-
 cdef class PayloadSource:
     """Memory of our own that payload views may point into, and keep alive."""
     cdef object whole          # a read-only memoryview
@@ -108,3 +114,6 @@ cdef class PayloadSource:
 
 
 cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views)
+cdef Py_ssize_t size_properties(Record record, int version) except -1
+cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept
+cdef int refuse_before_5(str field, str what) except -1

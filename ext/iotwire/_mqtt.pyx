@@ -12,7 +12,9 @@ so an encoder has only to ask what its version can carry.
 Packets are immutable and may be shared between threads.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
@@ -22,24 +24,211 @@ from iotwire._cursor cimport (
 )
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
-from iotwire._packet cimport (
+from iotwire._frame cimport (
     AUTH, CONNACK, CONNECT, DISCONNECT, MAX_PACKET_SIZE, MQTT_3_1_1, MQTT_5, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH,
-    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, install_properties,
-    must_be_new, new_wire, put_properties, read_frame, refuse_before_5, size_properties,
+    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame, too_long,
 )
 from iotwire._properties cimport (
-    TOPIC_ALIAS, WILL, encode_properties, has, read_properties,
+    TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties,
+    refuse_properties,
 )
+from iotwire._publish cimport DUP, QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
 from iotwire._text cimport (
-    ANY_TEXT, HAS_NUL, HAS_WILDCARD, ILL_FORMED, NOT_ASCII, TOPIC_NAME, as_text, copy_ascii, read_text, scan_text, utf8_of,
+    ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of,
 )
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
 from iotwire._codes import REASON_CODES, ConnectReturnCode, QoS, ReasonCode, RetainHandling
-from iotwire._packet import REQUIRED
+from iotwire.errors import IotwireError
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
+    void PyType_Modified(PyTypeObject* cls)
 
 
-# ---- fields that many packets have
+# ---- what all packets share -------------------------------------------------------------------------------------------
+
+REQUIRED = object()  # in a class's `_fields`: an argument without a default
+_SECRETS = frozenset({"password", "authentication_data"})
+_SHOWN_PAYLOAD = 256  # bytes of a payload that a repr shows; of a longer one it says the size
+
+
+cdef class Record:
+    """Equality, hash, repr and pickling over the fields a class names in `_fields` and the properties installed on it."""
+
+    _fields = {}      # argument name -> its default, or REQUIRED, in the order of the signature
+    _properties = ()  # (identifier, name, repeats, clause) for each MQTT 5 property it may carry
+    __match_args__ = ()
+
+    def _arguments(self):
+        """The arguments that make this object again: {name: value} of all that differ from their default."""
+        cdef dict given = {}
+        for name, default in self._fields.items():
+            value = getattr(self, name)
+            if default is REQUIRED or value != default:
+                given[name] = value
+        for identifier, name, _, _ in self._properties:
+            if has(self.seen, identifier):
+                given[name] = getattr(self, name)
+        return given
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._arguments() == (<Record> other)._arguments()
+
+    def __hash__(self):
+        return hash((type(self), tuple(self._arguments().items())))
+
+    def __repr__(self):
+        cdef list shown = []
+        cdef tuple positional = self.__match_args__
+        given = self._arguments()
+        for name, value in given.items():
+            text = show(name, value)
+            if len(shown) < len(positional) and name == positional[len(shown)]:
+                shown.append(text)
+            else:
+                shown.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __reduce__(self):
+        given = self._arguments()
+        if isinstance(given.get("payload"), memoryview):
+            given["payload"] = bytes(given["payload"])
+        return _restore, (type(self), given)
+
+
+def _restore(cls, given):
+    return cls(**given)
+
+
+cdef str show(str name, object value):
+    if name in _SECRETS:
+        return "<masked>"
+    if name == "username" and "?" in value:  # AWS IoT custom authorizers: the token and its signature follow
+        return repr(value.partition("?")[0] + "?<masked>")
+    if name == "payload":
+        return repr(bytes(value)) if len(value) <= _SHOWN_PAYLOAD else f"<{len(value)} bytes>"
+    if isinstance(value, int) and hasattr(value, "name"):
+        return f"{type(value).__name__}.{value.name}"
+    if name == "reason_codes":
+        codes = ", ".join([show("", code) for code in value])
+        return f"({codes},)" if len(value) == 1 else f"({codes})"
+    return repr(value)
+
+
+cdef class Property:
+    """The attribute of one MQTT 5 property: made from its row of the table, put on every class that may carry it."""
+    cdef int identifier
+    cdef bint repeats
+    cdef readonly str __name__
+    cdef readonly str __doc__
+
+    def __init__(self, int identifier, str name, bint repeats, str clause):
+        self.identifier = identifier
+        self.repeats = repeats
+        self.__name__ = name
+        self.__doc__ = f"Property 0x{identifier:02X} [{clause}]; {'()' if repeats else 'None'} where it is absent."
+
+    def __get__(self, instance, owner):
+        if instance is None:
+            return self
+        return property_of((<Record?> instance).properties, (<Record> instance).seen, self.identifier, self.repeats)
+
+    def __set__(self, instance, value):
+        raise AttributeError(f"{self.__name__} cannot be set: packets are immutable")
+
+    def __delete__(self, instance):
+        raise AttributeError(f"{self.__name__} cannot be deleted: packets are immutable")
+
+
+cdef int install_properties(type cls, int packet) except -1:
+    """Put an attribute on `cls` for each property that `packet` may carry. Done once, before anyone sees the class."""
+    cdef tuple rows = attributes_of(packet)
+    cdef dict attributes = <dict> (<PyTypeObject*> cls).tp_dict
+    attributes["_properties"] = rows
+    for identifier, name, repeats, clause in rows:
+        attributes[name] = Property(identifier, name, repeats, clause)
+    PyType_Modified(<PyTypeObject*> cls)
+    return 0
+
+
+cdef class Packet(Record):
+    """An MQTT control packet: immutable, equal by value."""
+
+    cdef Py_ssize_t size_body(self, int version) except -1:
+        return 0
+
+    cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
+        return at
+
+    def encode(self, version=5):
+        """The packet's bytes in MQTT `version` (4 is 3.1.1, 5 is 5.0).
+
+        Raises EncodeError, naming the field, where that version cannot carry what the packet holds.
+        """
+        cdef int checked = as_version(version)
+        cdef uint8_t* at
+        cdef bytes wire
+        must_be_made(self)
+        wire = new_wire(self.first, self.size_body(checked), 0, &at)
+        at = self.put_body(at, checked)
+        assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
+        return wire
+
+    def encoded_size(self, version=5):
+        """How many bytes `encode(version)` gives, without making them. Raises EncodeError as `encode` does."""
+        cdef int checked = as_version(version)
+        must_be_made(self)
+        cdef Py_ssize_t body_size = self.size_body(checked)
+        if body_size > MAX_VARINT:
+            too_long(body_size)
+        return 1 + size_varint(body_size) + body_size
+
+
+cdef int must_be_new(Record record, bint made) except -1:
+    """The first step of every __init__: what is made once never changes."""
+    if made:
+        raise IotwireError(f"{type(record).__name__} is immutable: it was made before")
+    return 0
+
+
+cdef int must_be_made(Packet packet) except -1:
+    if packet.first == 0:
+        raise IotwireError(f"{type(packet).__name__} was never initialised")
+    return 0
+
+
+cdef int refuse_before_5(str field, str what) except -1:
+    return cannot_encode(field, f"{what} needs MQTT 5.0: 3.1.1 cannot carry it", "2.2.2")
+
+
+cdef Py_ssize_t size_properties(Record record, int version) except -1:
+    """The size of the property length and the properties; 3.1.1 has neither."""
+    cdef Py_ssize_t size
+    if version < MQTT_5:
+        if record.properties is not None:
+            refuse_properties(record._properties, record.seen)
+        return 0
+    if record.properties is None:
+        return 1
+    size = PyBytes_GET_SIZE(record.properties)
+    return size_varint(size) + size
+
+
+cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept:
+    cdef Py_ssize_t size
+    if version < MQTT_5:
+        return at
+    if record.properties is None:
+        return put_u8(at, 0)
+    size = PyBytes_GET_SIZE(record.properties)
+    return put_bytes(put_varint(at, size), PyBytes_AS_STRING(record.properties), size)
+
+
+# ---- fields that many packets have -----------------------------------------------------------------------------------
 
 # Which packets may carry a reason code (bit n: packets of type n), and the requirement that says so.
 cdef uint16_t[256] packets_of_code
@@ -115,18 +304,6 @@ cdef inline int as_packet_id(object value) except -1:
     return as_int(value, "packet_id", 1, 65535)
 
 
-cdef Py_ssize_t utf8_size(str text, str field) except -1:
-    cdef Py_ssize_t size = 0
-    utf8_of(text, field, &size)
-    return size
-
-
-cdef inline uint8_t* put_text(uint8_t* at, str text) except NULL:
-    cdef Py_ssize_t size = 0
-    cdef const char* utf8 = utf8_of(text, "text", &size)
-    return put_binary(at, utf8, size)
-
-
 cdef inline bytes read_binary(Cursor* body):
     cdef Py_ssize_t size = read_u16(body)
     return PyBytes_FromStringAndSize(<const char*> take(body, size), size)
@@ -184,6 +361,7 @@ cdef class Will(Record):
         return bool(self.flags & WILL_RETAIN)
 
 
+@cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Connect(Packet):
     __match_args__ = ("client_id",)
     _fields = {
@@ -212,17 +390,17 @@ cdef class Connect(Packet):
         self.first = CONNECT << 4
 
     cdef Py_ssize_t size_body(self, int version) except -1:
-        cdef Py_ssize_t size = 10 + size_properties(self, version) + 2 + utf8_size(self.client_id, "client_id")
+        cdef Py_ssize_t size = 10 + size_properties(self, version) + size_text(self.client_id)
         if version == MQTT_3_1_1:
             if not self.client_id and not self.clean_start:
                 cannot_encode("client_id", "must not be empty without clean_start in 3.1.1", "3.1.1: MQTT-3.1.3-7")
             if self.password is not None and self.username is None:
                 cannot_encode("password", "needs a username in 3.1.1", "3.1.1: MQTT-3.1.2-22")
         if self.will is not None:
-            size += size_properties(self.will, version) + 2 + utf8_size(self.will.topic, "topic")
+            size += size_properties(self.will, version) + size_text(self.will.topic)
             size += 2 + PyBytes_GET_SIZE(self.will.payload)
         if self.username is not None:
-            size += 2 + utf8_size(self.username, "username")
+            size += size_text(self.username)
         if self.password is not None:
             size += 2 + PyBytes_GET_SIZE(self.password)
         return size
@@ -376,12 +554,8 @@ cdef Packet decode_connack(Cursor* body, int version):
 
 # ---- PUBLISH [3.3] ---------------------------------------------------------------------------------------------------
 
-cdef enum PublishFlag:  # of the first byte [3.3.1]
-    RETAIN = 0x01
-    QOS = 0x06
-    DUP = 0x08
 
-
+@cython.no_gc  # a payload is bytes or a view of bytes: no cycle can run through it
 cdef class Publish(Packet):
     __match_args__ = ("topic", "payload")
     _fields = {"topic": REQUIRED, "payload": b"", "qos": 0, "retain": False, "dup": False, "packet_id": None}
@@ -402,7 +576,7 @@ cdef class Publish(Packet):
             subscription_identifiers, topic_alias, user_properties, &self.seen,
         )
         if not self.topic and not has(self.seen, TOPIC_ALIAS):
-            refuse_empty_topic()
+            cannot_encode("topic", "must not be empty without a topic_alias", "MQTT-4.7.3-1")
         self.first = first
 
     @property
@@ -422,7 +596,7 @@ cdef class Publish(Packet):
         return self.packet_id_ or None
 
     cdef Py_ssize_t size_body(self, int version) except -1:
-        cdef Py_ssize_t size = 2 + utf8_size(self.topic, "topic") + size_properties(self, version) + len(self.payload)
+        cdef Py_ssize_t size = size_text(self.topic) + size_properties(self, version) + len(self.payload)
         if self.first & QOS:
             if self.packet_id_ == 0:
                 as_packet_id(None)
@@ -460,212 +634,6 @@ cdef class PayloadSource:
     cdef object view(self, const uint8_t* at, Py_ssize_t size):
         cdef Py_ssize_t offset = at - self.start
         return self.whole[offset:offset + size]
-
-
-cdef int publish_first_byte(object qos, object retain, object dup) except -1:
-    cdef int first = PUBLISH << 4 | as_int(qos, "qos", 0, 2) << 1
-    if as_flag(retain, "retain"):
-        first |= RETAIN
-    if as_flag(dup, "dup"):
-        if not first & QOS:
-            cannot_encode("dup", "must be False with QoS 0", "MQTT-3.3.1-2")
-        first |= DUP
-    return first
-
-
-cdef inline int as_publish_id(object packet_id, int first) except -1:
-    """The packet identifier that goes with a first byte: none (0) with QoS 0 [MQTT-2.2.1-2], else 1 to 65535."""
-    if first & QOS:
-        return as_packet_id(packet_id)
-    if packet_id is not None:
-        cannot_encode("packet_id", "must be None with QoS 0", "MQTT-2.2.1-2")
-    return 0
-
-
-cdef int refuse_empty_topic() except -1:
-    return cannot_encode("topic", "must not be empty without a topic_alias", "MQTT-4.7.3-1")
-
-
-cdef inline bytes publish_properties(
-    object payload_format_indicator, object message_expiry_interval, object content_type, object response_topic,
-    object correlation_data, object subscription_identifiers, object topic_alias, object user_properties, uint64_t* seen,
-):
-    if (
-        payload_format_indicator is None and message_expiry_interval is None and content_type is None
-        and response_topic is None and correlation_data is None and subscription_identifiers is ()
-        and topic_alias is None and user_properties is ()
-    ):
-        return None
-    return encode_properties(PUBLISH, (
-        payload_format_indicator, message_expiry_interval, content_type, response_topic, correlation_data,
-        subscription_identifiers, topic_alias, user_properties,
-    ), seen)
-
-
-cdef inline uint8_t* put_topic_name(uint8_t* at, const char* utf8, Py_ssize_t size) except NULL:
-    """A topic name, checked as it is copied."""
-    cdef int traits
-    at = put_u16(at, <uint32_t> size)
-    traits = copy_ascii(at, <const uint8_t*> utf8, size)
-    if traits & NOT_ASCII:
-        traits = scan_text(<const uint8_t*> utf8, size)
-    if traits & (HAS_NUL | HAS_WILDCARD):
-        refuse_topic(utf8, size)
-    return at + size
-
-
-cdef int refuse_topic(const char* utf8, Py_ssize_t size) except -1:
-    as_text(utf8[:size].decode("utf-8"), "topic", TOPIC_NAME)
-    return 0
-
-
-cdef inline bytes build_publish(
-    object topic, object payload, int first, int packet_id, int version, bytes properties, uint64_t seen,
-    bint with_payload,
-):
-    """A PUBLISH from its parts. Without the payload, the remaining length still counts it."""
-    cdef Py_ssize_t topic_size = 0, property_size = 0, body_size
-    cdef const char* utf8
-    cdef Buffer view
-    cdef bytes wire
-    cdef uint8_t* at
-    if type(topic) is not str:
-        topic = as_text(topic, "topic", TOPIC_NAME)
-    utf8 = utf8_of(<str> topic, "topic", &topic_size)
-    if topic_size > 65535:
-        as_text(topic, "topic", TOPIC_NAME)
-    if topic_size == 0 and not has(seen, TOPIC_ALIAS):
-        refuse_empty_topic()
-    get_buffer(payload, "payload", &view)
-    try:
-        body_size = 2 + topic_size + view.len
-        if first & QOS:
-            body_size += 2
-        if version == MQTT_5:
-            if properties is not None:
-                property_size = PyBytes_GET_SIZE(properties)
-            body_size += size_varint(property_size) + property_size
-        elif properties is not None:
-            refuse_before_5("properties", "a property")
-        wire = new_wire(first, body_size, 0 if with_payload else view.len, &at)
-        at = put_topic_name(at, utf8, topic_size)
-        if first & QOS:
-            at = put_u16(at, packet_id)
-        if version == MQTT_5:
-            at = put_varint(at, property_size)
-            if property_size:
-                at = put_bytes(at, PyBytes_AS_STRING(properties), property_size)
-        if with_payload:
-            at = put_bytes(at, view.buf, view.len)
-    finally:
-        PyBuffer_Release(&view)
-    assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
-    return wire
-
-
-def encode_publish(
-    topic, payload=b"", qos=0, retain=False, packet_id=None, dup=False, version=5, *, payload_format_indicator=None,
-    message_expiry_interval=None, content_type=None, response_topic=None, correlation_data=None,
-    subscription_identifiers=(), topic_alias=None, user_properties=(),
-):
-    """The bytes of a PUBLISH, without a packet object in between: `Publish(...).encode(version)`, faster.
-
-    topic: 1 to 65535 bytes as UTF-8, no wildcards; may be empty with a topic_alias. payload: any C-contiguous buffer.
-    packet_id: 1 to 65535 with qos 1 or 2, None with qos 0. Properties need version 5.
-    Raises EncodeError that names the argument.
-    """
-    cdef uint64_t seen = 0
-    cdef bytes properties = publish_properties(
-        payload_format_indicator, message_expiry_interval, content_type, response_topic, correlation_data,
-        subscription_identifiers, topic_alias, user_properties, &seen,
-    )
-    cdef int first = publish_first_byte(qos, retain, dup)
-    return build_publish(
-        topic, payload, first, as_publish_id(packet_id, first), as_version(version), properties, seen, True
-    )
-
-
-def encode_publish_header(
-    topic, payload=b"", qos=0, retain=False, packet_id=None, dup=False, version=5, *, payload_format_indicator=None,
-    message_expiry_interval=None, content_type=None, response_topic=None, correlation_data=None,
-    subscription_identifiers=(), topic_alias=None, user_properties=(),
-):
-    """All of `encode_publish(...)` but the payload itself, for a scatter-gather write of the two.
-
-    The payload is only measured. Arguments and errors are those of `encode_publish`.
-    """
-    cdef uint64_t seen = 0
-    cdef bytes properties = publish_properties(
-        payload_format_indicator, message_expiry_interval, content_type, response_topic, correlation_data,
-        subscription_identifiers, topic_alias, user_properties, &seen,
-    )
-    cdef int first = publish_first_byte(qos, retain, dup)
-    return build_publish(
-        topic, payload, first, as_publish_id(packet_id, first), as_version(version), properties, seen, False
-    )
-
-
-cdef class PreparedPublish:
-    """A PUBLISH of which everything but payload and packet identifier is constant: checked and encoded once.
-
-    A sensor sends to one topic all its life. Immutable; may be shared between threads.
-    """
-
-    def __cinit__(
-        self, topic, qos=0, retain=False, version=5, *, payload_format_indicator=None, message_expiry_interval=None,
-        content_type=None, response_topic=None, correlation_data=None, subscription_identifiers=(), topic_alias=None,
-        user_properties=(),
-    ):
-        # All the checks are those of a packet: make one and take its encoded fields.
-        cdef Publish model = Publish(
-            topic, qos=qos, retain=retain, payload_format_indicator=payload_format_indicator,
-            message_expiry_interval=message_expiry_interval, content_type=content_type, response_topic=response_topic,
-            correlation_data=correlation_data, subscription_identifiers=subscription_identifiers,
-            topic_alias=topic_alias, user_properties=user_properties,
-        )
-        self.version = as_version(version)
-        self.topic = model.topic
-        self.first = model.first
-        self.topic_field = PyBytes_FromStringAndSize(NULL, 2 + utf8_size(model.topic, "topic"))
-        put_text(<uint8_t*> PyBytes_AS_STRING(self.topic_field), model.topic)
-        self.tail = PyBytes_FromStringAndSize(NULL, size_properties(model, self.version))
-        put_properties(model, <uint8_t*> PyBytes_AS_STRING(self.tail), self.version)
-
-    @property
-    def qos(self):
-        return (self.first & QOS) >> 1
-
-    @property
-    def retain(self):
-        return (self.first & RETAIN) != 0
-
-    def __repr__(self):
-        return f"PreparedPublish({self.topic!r}, {self.qos}, {self.retain}, {self.version})"
-
-    def encode(self, payload, packet_id=None):
-        """The bytes of the PUBLISH with this payload (any C-contiguous buffer).
-
-        packet_id: 1 to 65535 with qos 1 or 2, None with qos 0. Raises EncodeError that names the argument.
-        """
-        cdef Py_ssize_t topic_size = PyBytes_GET_SIZE(self.topic_field)
-        cdef Py_ssize_t tail_size = PyBytes_GET_SIZE(self.tail)
-        cdef int id_size = 2 if self.first & QOS else 0
-        cdef int checked_id = as_publish_id(packet_id, self.first)
-        cdef Buffer view
-        cdef bytes wire
-        cdef uint8_t* at
-        get_buffer(payload, "payload", &view)
-        try:
-            wire = new_wire(self.first, topic_size + id_size + tail_size + view.len, 0, &at)
-            at = put_bytes(at, PyBytes_AS_STRING(self.topic_field), topic_size)
-            if id_size:
-                at = put_u16(at, checked_id)
-            at = put_bytes(at, PyBytes_AS_STRING(self.tail), tail_size)
-            at = put_bytes(at, view.buf, view.len)
-        finally:
-            PyBuffer_Release(&view)
-        assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
-        return wire
 
 
 # ---- PUBACK, PUBREC, PUBREL, PUBCOMP [3.4 to 3.7]: an id, then a reason code and properties that may both be left off --
@@ -787,6 +755,7 @@ cdef class Subscription(Record):
         return (self.options & RETAIN_HANDLING) >> 4
 
 
+@cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Subscribe(Packet):
     __match_args__ = ("packet_id", "subscriptions")
     _fields = {"packet_id": REQUIRED, "subscriptions": REQUIRED}
@@ -811,7 +780,7 @@ cdef class Subscribe(Packet):
         for subscription in self.subscriptions:
             if version == MQTT_3_1_1 and subscription.options & ~MAXIMUM_QOS:
                 refuse_before_5("subscriptions", "a subscription option")
-            size += 2 + utf8_size(subscription.topic_filter, "topic_filter") + 1
+            size += size_text(subscription.topic_filter) + 1
         return size
 
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
@@ -942,6 +911,7 @@ cdef class UnsubAck(SubscriptionAcknowledgement):
 
 # ---- UNSUBSCRIBE [3.10] ----------------------------------------------------------------------------------------------
 
+@cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Unsubscribe(Packet):
     __match_args__ = ("packet_id", "topic_filters")
     _fields = {"packet_id": REQUIRED, "topic_filters": REQUIRED}
@@ -963,7 +933,7 @@ cdef class Unsubscribe(Packet):
     cdef Py_ssize_t size_body(self, int version) except -1:
         cdef Py_ssize_t size = 2 + size_properties(self, version)
         for topic_filter in self.topic_filters:
-            size += 2 + utf8_size(<str> topic_filter, "topic_filters")
+            size += size_text(<str> topic_filter)
         return size
 
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:

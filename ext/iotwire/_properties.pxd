@@ -15,6 +15,7 @@ cdef bytes read_properties(Cursor* body, int packet, uint64_t* seen)
 cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats)
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
 cdef tuple attributes_of(int packet)
+cdef int refuse_properties(tuple attributes, uint64_t seen) except -1
 
 
 cdef inline bint has(uint64_t seen, int identifier) noexcept:

@@ -7,7 +7,7 @@ Values become Python objects when they are read.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.tuple cimport PyTuple_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._arguments cimport as_binary, as_flag, as_int, as_tuple
@@ -16,7 +16,7 @@ from iotwire._cursor cimport (
 )
 from iotwire._emit cimport MAX_VARINT, put_binary, put_u8, put_u16, put_u32, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
-from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, read_text, skip_text, utf8_of
+from iotwire._text cimport ANY_TEXT, TOPIC_NAME, TextRule, as_text, check_text, put_text, read_text, skip_text
 
 from iotwire._codes import PacketType
 
@@ -122,6 +122,14 @@ cdef tuple attributes_of(int packet):
         for identifier, name, plural, _, packets, repeats, _, _, _, clause in ROWS
         if packets >> packet & 1
     ])
+
+
+cdef int refuse_properties(tuple attributes, uint64_t seen) except -1:
+    """Raise that MQTT 3.1.1 cannot carry the first of these properties."""
+    for identifier, name, _, _ in attributes:
+        if has(seen, identifier):
+            cannot_encode(name, "is a property, which needs MQTT 5.0", "2.2.2")
+    return 0
 
 
 # ---- decode
@@ -261,8 +269,10 @@ cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
     """
     cdef Py_ssize_t size = 0
     cdef int i, identifier
-    cdef tuple ready = values
+    cdef (PyObject*)[IDENTIFIERS] ready  # borrowed from `values`, or from `kept` where a value had to be converted
+    cdef list kept = None
     cdef uint8_t* at
+    cdef bytes block
     seen[0] = 0
     for i in range(allowed_count[packet]):
         value = values[i]
@@ -270,22 +280,25 @@ cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
             continue
         identifier = allowed[packet][i]
         exact = as_property(packet, identifier, value, &size)
+        if exact is ():
+            continue
         if exact is not value:
-            ready = ready[:i] + (exact,) + ready[i + 1:]
-        if exact is not ():
-            seen[0] |= <uint64_t> 1 << identifier
+            kept = [] if kept is None else kept
+            kept.append(exact)
+        ready[identifier] = <PyObject*> exact
+        seen[0] |= <uint64_t> 1 << identifier
     if size == 0:
         return None
     if has(seen[0], AUTHENTICATION_DATA) and not has(seen[0], AUTHENTICATION_METHOD):
         cannot_encode("authentication_data", "needs an authentication_method", "3.1.2.11.10")
     if size > MAX_VARINT:
         cannot_encode("user_properties", f"the properties take {size} bytes; at most {MAX_VARINT} fit", "2.2.2.1")
-    cdef bytes block = PyBytes_FromStringAndSize(NULL, size)
+    block = PyBytes_FromStringAndSize(NULL, size)
     at = <uint8_t*> PyBytes_AS_STRING(block)
     for i in range(allowed_count[packet]):
         identifier = allowed[packet][i]
         if has(seen[0], identifier):
-            at = put_property(at, packet, identifier, ready[i])
+            at = put_property(at, packet, identifier, <object> ready[identifier])
     assert at == <uint8_t*> PyBytes_AS_STRING(block) + size
     return block
 
@@ -293,57 +306,58 @@ cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
 cdef object as_property(int packet, int identifier, object value, Py_ssize_t* size):
     """A caller's value checked and of an exact immutable type; its encoded size, identifiers included, is added."""
     cdef const Row* row = &table[identifier]
-    cdef tuple many
+    if row.kind == PAIR:
+        return as_pairs(value, size)
     if row.repeats >> packet & 1:
-        many = as_pairs(value, size) if row.kind == PAIR else as_identifiers(value, size)
-        return many
-    value = as_single(row, names[identifier], value)
-    size[0] += 1 + size_value(row.kind, value)
+        return as_identifiers(value, size)
+    size[0] += 1
+    if row.kind == TEXT or row.kind == TOPIC:
+        return as_text_value(row, names[identifier], value, size)
+    if row.kind == BINARY:
+        value = as_binary(value, names[identifier])
+        size[0] += 2 + PyBytes_GET_SIZE(value)
+    elif row.kind == FLAG:
+        value = as_flag(value, names[identifier])
+        size[0] += 1
+    else:
+        value = as_int(value, names[identifier], row.least, row.most)
+        size[0] += size_number(row.kind, value)
     return value
 
 
-cdef object as_single(const Row* row, str name, object value):
-    if row.kind == TEXT:
-        return as_text(value, name, ANY_TEXT)
-    if row.kind == TOPIC:
-        value = as_text(value, name, TOPIC_NAME)
-        if not value:
-            cannot_encode(name, "is a topic name, which must not be empty", "MQTT-4.7.3-1")
-        return value
-    if row.kind == BINARY:
-        return as_binary(value, name)
-    if row.kind == FLAG:
-        return as_flag(value, name)
-    return as_int(value, name, row.least, row.most)
+cdef inline str as_text_value(const Row* row, str name, object value, Py_ssize_t* size):
+    cdef TextRule rule = TOPIC_NAME if row.kind == TOPIC else ANY_TEXT
+    if type(value) is not str:
+        value = as_text(value, name, rule)
+    if row.kind == TOPIC and not value:
+        cannot_encode(name, "is a topic name, which must not be empty", "MQTT-4.7.3-1")
+    size[0] += 2 + check_text(<str> value, name, rule)
+    return value
 
 
-cdef Py_ssize_t size_value(Kind kind, object value) except -1:
-    cdef Py_ssize_t size = 0
-    if kind == TEXT or kind == TOPIC:
-        utf8_of(<str> value, "", &size)
-        return 2 + size
-    if kind == BINARY:
-        return 2 + PyBytes_GET_SIZE(value)
-    if kind == TWO_BYTES:
-        return 2
-    if kind == FOUR_BYTES:
-        return 4
-    if kind == VARINT:
-        return size_varint(value)
-    return 1
+cdef int size_number(Kind kind, uint32_t number) noexcept:
+    return 4 if kind == FOUR_BYTES else 2 if kind == TWO_BYTES else size_varint(number) if kind == VARINT else 1
 
 
 cdef tuple as_pairs(object value, Py_ssize_t* size):
-    cdef list pairs = []
-    cdef tuple pair
-    for item in as_tuple(value, "user_properties", "(str, str) pairs"):
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
-            cannot_encode("user_properties", "must hold (str, str) pairs")
-        name, text = item
-        pair = (as_text(name, "user_properties", ANY_TEXT), as_text(text, "user_properties", ANY_TEXT))
-        size[0] += 1 + size_value(TEXT, pair[0]) + size_value(TEXT, pair[1])
-        pairs.append(pair)
-    return tuple(pairs)
+    """User properties as a tuple of (str, str) tuples: the caller's own where it is that already."""
+    cdef tuple pairs = as_tuple(value, "user_properties", "(str, str) pairs")
+    for pair in pairs:
+        if type(pair) is not tuple or len(<tuple> pair) != 2 or type((<tuple> pair)[0]) is not str \
+                or type((<tuple> pair)[1]) is not str:
+            pairs = tuple([as_pair(pair) for pair in pairs])
+            break
+    for pair in pairs:
+        size[0] += 1 + 2 + check_text(<str> (<tuple> pair)[0], "user_properties", ANY_TEXT)
+        size[0] += 2 + check_text(<str> (<tuple> pair)[1], "user_properties", ANY_TEXT)
+    return pairs
+
+
+cdef tuple as_pair(object item):
+    cdef tuple pair = tuple(item) if isinstance(item, (tuple, list)) else ()
+    if len(pair) != 2:
+        cannot_encode("user_properties", "must hold (str, str) pairs")
+    return (as_text(pair[0], "user_properties", ANY_TEXT), as_text(pair[1], "user_properties", ANY_TEXT))
 
 
 cdef tuple as_identifiers(object value, Py_ssize_t* size):
@@ -368,12 +382,6 @@ cdef uint8_t* put_property(uint8_t* at, int packet, int identifier, object value
     else:
         at = put_value(put_u8(at, identifier), row.kind, value)
     return at
-
-
-cdef uint8_t* put_text(uint8_t* at, str text) except NULL:
-    cdef Py_ssize_t size = 0
-    cdef const char* utf8 = utf8_of(text, "", &size)
-    return put_binary(at, utf8, size)
 
 
 cdef uint8_t* put_value(uint8_t* at, Kind kind, object value) except NULL:

@@ -1,16 +1,15 @@
 # cython: language_level=3
 """UTF-8 Encoded Strings [1.5.4] in both directions.
 
-Most topics are ASCII and shorter than a cache line, so the fast path looks at eight bytes at a time and copies as it
-looks: what was checked is what was stored, even if another thread writes to the source meanwhile. Everything else
-takes the slow path in `_text.pyx`.
+Most topics are ASCII and shorter than a cache line, so the fast path looks at eight bytes at a time. Everything
+else takes the slow path in `_text.pyx`.
 """
 
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from iotwire._cursor cimport Cursor, read_u16, take
+from iotwire._emit cimport put_binary
 
 cdef extern from "Python.h":
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
@@ -33,6 +32,7 @@ cdef int refuse_text(Cursor* c, int traits) except -1
 cdef int scan_utf8(const uint8_t* source, Py_ssize_t size) noexcept
 cdef const char* utf8_of_not_ascii(str text, str field, Py_ssize_t* size) except NULL
 cdef str as_text(object value, str field, TextRule rule)
+cdef int refuse_argument(str text, str field, TextRule rule) except -1
 
 cdef extern from *:
     """
@@ -62,49 +62,45 @@ cdef inline int traits_of(const Scan* scan) noexcept:
     return (HAS_NUL if ~scan.not_nul & lanes else 0) | (HAS_WILDCARD if ~scan.not_wild & lanes else 0)
 
 
-cdef inline int copy_ascii(uint8_t* to, const uint8_t* source, Py_ssize_t size) noexcept:
-    """Copy `size` bytes and say what they are: NOT_ASCII alone, or the other traits of ASCII text."""
+cdef inline uint64_t short_word(const uint8_t* source, Py_ssize_t size) noexcept:
+    """Up to seven bytes as one word, filled up with a letter that no rule asks about."""
+    cdef uint32_t head, tail
+    if size >= 4:  # two halves that overlap
+        memcpy(&head, source, 4)
+        memcpy(&tail, source + size - 4, 4)
+        return <uint64_t> head << 32 | tail
+    if size == 0:
+        return EACH_BYTE(0x61)
+    # The first, the middle and the last byte are all there are.
+    return EACH_BYTE(0x61) << 24 | <uint64_t> source[0] << 16 | <uint64_t> source[size >> 1] << 8 | source[size - 1]
+
+
+cdef inline int scan_ascii(const uint8_t* source, Py_ssize_t size) noexcept:
+    """What the bytes are: NOT_ASCII alone, or the other traits of ASCII text."""
     cdef Scan scan = Scan(0, ~<uint64_t> 0, ~<uint64_t> 0)
     cdef uint64_t word
     cdef Py_ssize_t at = 0
-    if size >= 8:
-        while at < size - 8:
-            memcpy(&word, source + at, 8)
-            memcpy(to + at, &word, 8)
-            look(&scan, word)
-            at += 8
-        memcpy(&word, source + size - 8, 8)  # the last word overlaps the one before it
-        memcpy(to + size - 8, &word, 8)
+    if size < 8:
+        look(&scan, short_word(source, size))
+        return traits_of(&scan)
+    while at < size - 8:
+        memcpy(&word, source + at, 8)
         look(&scan, word)
-    else:
-        word = EACH_BYTE(0x61)
-        while at < size:
-            to[at] = source[at]
-            word = word << 8 | to[at]
-            at += 1
-        look(&scan, word)
+        at += 8
+    memcpy(&word, source + size - 8, 8)  # the last word overlaps the one before it
+    look(&scan, word)
     return traits_of(&scan)
 
 
+cdef inline int copy_ascii(uint8_t* to, const uint8_t* source, Py_ssize_t size) noexcept:
+    """Copy the bytes, then say what the copy is: whatever another thread does to the source, that is what is checked."""
+    memcpy(to, source, size)
+    return scan_ascii(to, size)
+
+
 cdef inline int scan_text(const uint8_t* source, Py_ssize_t size) noexcept:
-    """What the bytes are, without a copy. Only for bytes that nobody else can write to."""
-    cdef Scan scan = Scan(0, ~<uint64_t> 0, ~<uint64_t> 0)
-    cdef uint64_t word
-    cdef Py_ssize_t at = 0
-    if size >= 8:
-        while at < size - 8:
-            memcpy(&word, source + at, 8)
-            look(&scan, word)
-            at += 8
-        memcpy(&word, source + size - 8, 8)
-        look(&scan, word)
-    else:
-        word = EACH_BYTE(0x61)
-        while at < size:
-            word = word << 8 | source[at]
-            at += 1
-        look(&scan, word)
-    cdef int traits = traits_of(&scan)
+    """The traits of any text, for bytes that nobody else can write to."""
+    cdef int traits = scan_ascii(source, size)
     return scan_utf8(source, size) if traits & NOT_ASCII else traits
 
 
@@ -145,3 +141,25 @@ cdef inline const char* utf8_of(str text, str field, Py_ssize_t* size) except NU
         size[0] = PyUnicode_GET_LENGTH(text)
         return <const char*> PyUnicode_DATA(text)
     return utf8_of_not_ascii(text, field, size)
+
+
+cdef inline Py_ssize_t check_text(str text, str field, TextRule rule) except -1:
+    """A caller's str: what it may hold, and at most 65535 bytes of UTF-8 [1.5.4]. Its size in bytes."""
+    cdef Py_ssize_t size = 0
+    cdef const char* utf8 = utf8_of(text, field, &size)
+    if size > 65535 or scan_text(<const uint8_t*> utf8, size) & forbidden_by(rule):
+        refuse_argument(text, field, rule)
+    return size
+
+
+cdef inline Py_ssize_t size_text(str text) except -1:
+    """The encoded size of a str that was checked before, its length included."""
+    cdef Py_ssize_t size = 0
+    utf8_of(text, "text", &size)
+    return 2 + size
+
+
+cdef inline uint8_t* put_text(uint8_t* at, str text) except NULL:
+    cdef Py_ssize_t size = 0
+    cdef const char* utf8 = utf8_of(text, "text", &size)
+    return put_binary(at, utf8, size)

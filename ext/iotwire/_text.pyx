@@ -9,10 +9,12 @@ from iotwire._faults cimport cannot_encode, malformed
 
 
 cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, TextRule rule):
-    cdef str text
+    cdef str text = None
     try:
         text = PyUnicode_DecodeUTF8(<const char*> source, size, NULL)
     except UnicodeDecodeError:
+        pass
+    if text is None:  # raised out here: a UnicodeDecodeError as context would carry the bytes, which may be a secret
         refuse_text(c, ILL_FORMED)
     # The str is looked at, not the bytes: they may be another thread's to write.
     if "\0" in text:
@@ -73,18 +75,20 @@ cdef const char* utf8_of_not_ascii(str text, str field, Py_ssize_t* size) except
 
 
 cdef str as_text(object value, str field, TextRule rule):
-    """A caller's str, checked: what it may hold, and at most 65535 bytes of UTF-8 [1.5.4]."""
-    cdef Py_ssize_t size = 0
-    cdef const char* utf8
+    """A caller's text as an exact str, checked."""
     if not isinstance(value, str):
         cannot_encode(field, f"must be str, not {type(value).__name__}")
     cdef str text = value if type(value) is str else str.__str__(value)  # a subclass, such as a StrEnum
-    utf8 = utf8_of(text, field, &size)
+    check_text(text, field, rule)
+    return text
+
+
+cdef int refuse_argument(str text, str field, TextRule rule) except -1:
+    """Raise what `check_text` found."""
+    cdef Py_ssize_t size = 0
+    utf8_of(text, field, &size)
     if size > 65535:
         cannot_encode(field, f"takes {size} bytes as UTF-8; at most 65535 are allowed", "1.5.4")
-    cdef int traits = scan_text(<const uint8_t*> utf8, size)
-    if traits & HAS_NUL:
+    if "\0" in text:
         cannot_encode(field, "must not hold U+0000", "MQTT-1.5.4-2")
-    if rule == TOPIC_NAME and traits & HAS_WILDCARD:
-        cannot_encode(field, "is a topic name, which must not hold '+' or '#'", "MQTT-3.3.2-2")
-    return text
+    return cannot_encode(field, "is a topic name, which must not hold '+' or '#'", "MQTT-3.3.2-2")

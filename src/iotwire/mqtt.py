@@ -10,9 +10,9 @@ from iotwire._mqtt import (
     ConnAck,
     Connect,
     Disconnect,
+    Packet,
     PingReq,
     PingResp,
-    PreparedPublish,
     PubAck,
     PubComp,
     Publish,
@@ -25,10 +25,8 @@ from iotwire._mqtt import (
     Unsubscribe,
     Will,
     decode,
-    encode_publish,
-    encode_publish_header,
 )
-from iotwire._packet import Packet
+from iotwire._publish import PreparedPublish, encode_publish, encode_publish_header
 from iotwire._topics import TopicTree, topic_matches, validate_topic_filter, validate_topic_name
 
 __all__ = [

@@ -339,16 +339,23 @@ def public_names(packet: object) -> list[str]:
 
 
 @each_vector
-def test_no_field_of_a_packet_can_be_set_or_deleted(vector: Vector) -> None:
+def test_no_field_of_a_packet_can_be_set(vector: Vector) -> None:
     packet = vector.make()
     for name in (*public_names(packet), "something_new", "__dict__"):
         with pytest.raises(AttributeError):
             setattr(packet, name, getattr(packet, name, 0))
         with pytest.raises((AttributeError, TypeError)):
             object.__setattr__(packet, name, 0)
-        with pytest.raises(AttributeError):
-            delattr(packet, name)
     assert packet == vector.packet
+
+
+def test_no_field_of_a_packet_can_be_deleted() -> None:
+    for packet in {type(vector.packet): vector.make() for vector in VECTORS}.values():
+        before = repr(packet)
+        for name in (*public_names(packet), "something_new"):
+            with pytest.raises(AttributeError):
+                delattr(packet, name)
+        assert repr(packet) == before
 
 
 @each_vector

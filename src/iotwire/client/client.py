@@ -120,9 +120,9 @@ class Client:
             max_packet_size=_in_range("max_packet_size", max_packet_size, 16, 268_435_460),
             topic_alias_maximum=_in_range("topic_alias_maximum", topic_alias_maximum, 0, 0xFFFF),
             max_in_flight=_in_range("max_in_flight", max_in_flight, 1, 0xFFFF),
-            connect_timeout_s=connect_timeout_s,
-            ping_timeout_s=ping_timeout_s,
-            close_timeout_s=close_timeout_s,
+            connect_timeout_s=_positive("connect_timeout_s", connect_timeout_s),
+            ping_timeout_s=_positive("ping_timeout_s", ping_timeout_s),
+            close_timeout_s=_positive("close_timeout_s", close_timeout_s),
         )
         if version not in (4, 5):
             raise EncodeError("must be 4 (MQTT 3.1.1) or 5", field="version")
@@ -297,9 +297,10 @@ class Client:
         within the default bound, for the first stream that asks for it: nothing is lost between `subscribe` and this.
         When the queue is full, a QoS 0 message pushes out the oldest QoS 0 message, and is counted in `dropped`. A QoS
         1 or 2 message is kept, and its acknowledgement is withheld until there is room: the server stops sending when
-        `receive_maximum` messages are unacknowledged, and that bounds memory. As acknowledgements leave in order, a
-        stream that nobody reads then holds up all QoS 1 and 2 messages. An acknowledged message is one that this
-        client has in a queue, not one that the application has read.
+        `receive_maximum` messages are unacknowledged, and that bounds memory. (One that sends more all the same is not
+        read any further; MQTT 5 servers are disconnected with 0x93 if that lasts for a keep alive.) As acknowledgements
+        leave in order, a stream that nobody reads then holds up all QoS 1 and 2 messages. An acknowledged message is
+        one that this client has in a queue, not one that the application has read.
 
         The stream ends when this client disconnects, and raises ConnectionLostError after its last message when the
         connection ends otherwise. Raises EncodeError for a malformed filter.
@@ -346,6 +347,12 @@ def _in_range(field: str, value: int, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise EncodeError(f"must be an int from {least} to {most}", field=field)
     return value
+
+
+def _positive(field: str, seconds: float) -> float:
+    if type(seconds) not in (int, float) or not 0 < seconds < 1e9:
+        raise EncodeError("must be a number of seconds greater than 0", field=field)
+    return seconds
 
 
 def _check_subscriptions(

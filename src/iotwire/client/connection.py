@@ -147,6 +147,7 @@ class Connection:
         self._requests: dict[int, _Request] = {}
         self._established_aliases: set[int] = set()
         self._connect_keep_alive_s = 0
+        self._presents_certificate = False
         self._keep_alive: KeepAlive | None = None
         self._end: _End | None = None
         self.messages_sent = 0
@@ -170,6 +171,7 @@ class Connection:
         deadline = self._loop.time() + self._settings.connect_timeout_s
         data = connect.encode(self._version)
         self._connect_keep_alive_s = connect.keep_alive
+        self._presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
         try:
             await open_stream(attempt, lambda: self._stream, timeout_s=self._settings.connect_timeout_s)
             self._stream.write(data)
@@ -192,7 +194,11 @@ class Connection:
         self._outgoing.open(min(self._limits.receive_maximum, self._settings.max_in_flight))
         if self._limits.keep_alive_s:
             self._keep_alive = KeepAlive(
-                self._stream, self._limits.keep_alive_s, self._settings.ping_timeout_s, self._on_silence
+                self._stream,
+                self._limits.keep_alive_s,
+                self._settings.ping_timeout_s,
+                on_silence=self._on_silence,
+                is_deaf=lambda: not self._stream.is_reading and not self._has_too_many,
             )
         self._handlers = {
             Publish: self._on_publish,
@@ -366,7 +372,21 @@ class Connection:
         self._finish(_End(f"the server disconnected: {reason}", packet.reason_code))
         self._stream.close(self._settings.close_timeout_s)
 
+    @property
+    def _has_too_many(self) -> bool:
+        """Whether an MQTT 5 server has exceeded the Receive Maximum, and nobody reads what it has sent."""
+        return self._version >= 5 and self._stream.is_held_by("inbox")
+
     def _on_silence(self) -> None:
+        if self._has_too_many:
+            self.peer_failed(
+                ProtocolViolationError(
+                    f"more than {self._settings.receive_maximum} messages, the Receive Maximum, are unacknowledged",
+                    reason_code=ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+                    clause="MQTT-3.3.4-9",
+                )
+            )
+            return
         self._finish(_End(f"the server did not answer PINGREQ within {self._settings.ping_timeout_s:g} s"))
         self._stream.abort()
 
@@ -393,8 +413,15 @@ class Connection:
 
     def stream_lost(self, error: Exception | None) -> None:
         if isinstance(error, ssl.SSLError):
-            self._finish(_End(f"the connection ended: {describe_tls_error(error)}", cause=error))
+            message = f"the connection ended: {describe_tls_error(error)}"
         elif error is not None:
-            self._finish(_End(f"the connection ended: {error}", cause=error))
+            message = f"the connection ended: {error}"
         else:
-            self._finish(_End("the server closed the connection"))
+            message = "the server closed the connection"
+        if self._limits is None:
+            message += " before its CONNACK"
+            if self._presents_certificate:
+                # In TLS 1.3 a client is done with the handshake before the server has seen its certificate, and the alert
+                # may be lost in the reset that follows it.
+                message += " (servers that do not accept the client certificate do that)"
+        self._finish(_End(message, cause=error))

@@ -17,14 +17,22 @@ PING_AFTER = 0.9
 class KeepAlive:
     """Sends PINGREQ when either direction was silent for most of `keep_alive_s`.
 
-    on_silence: called where, `timeout_s` seconds after it, not a single byte has come.
+    on_silence: called where, `timeout_s` seconds after it, not a single byte has come. is_deaf: whether that is because
+        this side does not read, for a reason that is not the server's fault.
     Any byte counts as an answer: PINGRESP may stand behind a large message on a slow link.
     """
 
     def __init__(
-        self, stream: PacketStream, keep_alive_s: float, timeout_s: float, on_silence: Callable[[], None]
+        self,
+        stream: PacketStream,
+        keep_alive_s: float,
+        timeout_s: float,
+        *,
+        on_silence: Callable[[], None],
+        is_deaf: Callable[[], bool],
     ) -> None:
         self._stream = stream
+        self._is_deaf = is_deaf
         self._silence_s = keep_alive_s * PING_AFTER
         self._timeout_s = timeout_s
         self._on_silence = on_silence
@@ -44,8 +52,8 @@ class KeepAlive:
         if self._pinged_at is not None:
             if received_at > self._pinged_at:
                 self._pinged_at = None
-            elif not self._stream.is_reading:
-                self._pinged_at = now  # we do not listen, so silence says nothing
+            elif self._is_deaf():
+                self._pinged_at = now
             elif now >= self._pinged_at + self._timeout_s:
                 self._on_silence()
                 return

@@ -167,7 +167,8 @@ class DeviceConnection:
         code = reason_code if self._version >= 5 else _RETURN_CODES.get(reason_code)
         if code is not None:
             self._send(ConnAck(code))
-        self._end(None)
+        self._leave()
+        self.stream.close(self._limits.close_timeout_s, linger=True)
 
     def _on_connect_timeout(self) -> None:
         _log.info("%s sent no CONNECT in time", self._name)
@@ -322,10 +323,11 @@ class DeviceConnection:
         """Close, saying why to an MQTT 5 device that is connected."""
         if self._is_over:
             return
-        if reason_code is not None and self._is_attached and self._version >= 5:
+        has_answer = reason_code is not None and self._is_attached and self._version >= 5
+        if has_answer:
             self._send(Disconnect(reason_code))
         self._leave()
-        self.stream.close(self._limits.close_timeout_s, linger=True)
+        self.stream.close(self._limits.close_timeout_s, linger=has_answer)
 
     def _leave(self) -> None:
         """The session ends, with its subscriptions; the will is published unless a DISCONNECT has cancelled it."""

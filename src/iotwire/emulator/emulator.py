@@ -18,10 +18,10 @@ from typing import Self
 from ..credentials import X509
 from ..endpoint import ROUTES, Endpoint
 from ..errors import ConnectError, RouteError
-from ..transport.tls import load_certificate
 from .device import DeviceConnection
 from .hub import EmulatorLimits, EmulatorStats, Hub
 from .pki import Authority
+from .tls import make_server_context
 
 __all__ = ["Emulator"]
 
@@ -129,30 +129,8 @@ class Emulator:
             self.ports[service_port] = listeners[0].getsockname()[1]
             self.addresses = tuple(listener.getsockname()[0] for listener in listeners)
             alpn = _SERVED[service_port]
-            context = self._make_context(certificate, alpn)
+            context = make_server_context(certificate, frozenset({self.host.lower(), "localhost"}), alpn)
             self._acceptors += [loop.create_task(self._accept(each, context, alpn)) for each in listeners]
-
-    def _make_context(self, certificate: X509, alpn: str | None) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cafile=certificate.ca)
-        load_certificate(context, certificate)
-        context.num_tickets = 0
-        context.options |= ssl.OP_NO_TICKET
-        if alpn is not None:
-            context.set_alpn_protocols([alpn])
-        names = {self.host.lower(), "localhost"}
-
-        def check_server_name(_: object, name: str | None, __: ssl.SSLContext) -> int | None:
-            # Called for every ClientHello; the name is None where it has no SNI.
-            if name is not None and name.lower() in names:
-                return None
-            _log.info("a ClientHello %s is refused", "without SNI" if name is None else "for another endpoint")
-            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-
-        context.sni_callback = check_server_name
-        return context
 
     async def _accept(self, listener: socket.socket, context: ssl.SSLContext, alpn: str | None) -> None:
         loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ CLOSE_NOTIFY_S = 5.0
 
 
 async def open_stream(attempt: Attempt, make_stream: Callable[[], PacketStream], *, timeout_s: float) -> PacketStream:
-    """Connect, over TCP or TLS, within `timeout_s` seconds.
+    """Connect, over TCP or TLS, within `timeout_s` seconds (more than 0).
 
     Raises ConnectError where that fails, CredentialsError where a file of the attempt cannot be used.
     """
@@ -54,11 +54,7 @@ async def _open(attempt: Attempt, make_stream: Callable[[], PacketStream], timeo
             "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
         }
     connected = await connect_tcp(attempt.host, attempt.port)
-    try:
-        _, stream = await loop.create_connection(make_stream, sock=connected, **tls)
-    except BaseException:
-        connected.close()
-        raise
+    _, stream = await loop.create_connection(make_stream, sock=connected, **tls)
     return stream
 
 

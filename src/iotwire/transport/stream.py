@@ -198,6 +198,9 @@ class PacketStream(asyncio.BufferedProtocol):
     def is_reading(self) -> bool:
         return not self._reading_held_by
 
+    def is_held_by(self, reason: str) -> bool:
+        return reason in self._reading_held_by
+
     def discard_input(self) -> None:
         """Throw away all that arrives from now on; the decoder is not touched again."""
         if self._scratch is None:

@@ -1,6 +1,8 @@
 # cython: language_level=3
+"""The fixed header [2.1]: one byte of type and flags, then the remaining length."""
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t
 
 from iotwire._emit cimport MAX_VARINT, put_u8, put_varint, size_varint
 
@@ -30,38 +32,13 @@ cdef enum:
     MAX_PACKET_SIZE = MAX_VARINT + 5  # the largest remaining length and the fixed header before it
 
 
-cdef class Record:
-    """What packets and their parts share: properties as checked wire bytes, and value semantics over their fields."""
-    cdef bytes properties  # without the length before them; None where there are none
-    cdef uint64_t seen     # bit n: property n is among them
-
-
-cdef class Packet(Record):
-    cdef uint16_t packet_id_
-    cdef uint8_t code      # reason code or return code
-    cdef uint8_t first     # the first byte on the wire, type and flags; 0 in an object that __init__ never saw
-
-    cdef Py_ssize_t size_body(self, int version) except -1
-    cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL
-
-
-cdef int must_be_new(Record record, bint made) except -1
-cdef int must_be_made(Packet packet) except -1
-cdef int install_properties(type cls, int packet) except -1
-cdef Py_ssize_t size_properties(Record record, int version) except -1
-cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept
-cdef int refuse_before_5(str field, str what) except -1
-cdef int too_long(Py_ssize_t body_size) except -1
-
-
-# ---- the fixed header [2.1]
-
 cdef struct Frame:
     int first           # type and flags
     Py_ssize_t header   # bytes before the body
     Py_ssize_t size     # of the whole packet; 0 while the header is incomplete
 
-cdef uint8_t[16] required_flags
+cdef uint8_t[16] required_flags  # the low four bits of the first byte; PUBLISH has its own rules
+cdef int too_long(Py_ssize_t body_size) except -1
 cdef int refuse_first_byte(int first, int version) except -1
 cdef int refuse_remaining_length(int length_bytes) except -1
 cdef int refuse_size(Py_ssize_t size, Py_ssize_t max_packet_size) except -1

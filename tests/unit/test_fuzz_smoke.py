@@ -1,0 +1,86 @@
+"""The fuzzer itself: that it runs, reaches deep into the codec, and can find a fault."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fuzz import fuzz_mqtt
+from fuzz.fuzz_mqtt import (
+    BrokenError,
+    Seed,
+    Tally,
+    check,
+    check_packet,
+    make_input,
+    run,
+    seeds_of_corpus,
+    seeds_of_vectors,
+)
+from iotwire.mqtt import PubAck
+from support import CHECKOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def seeds() -> list[Seed]:
+    return seeds_of_vectors()
+
+
+def test_some_thousand_inputs_break_nothing(seeds: list[Seed]) -> None:
+    tally = run(seeds, seed=20261121, numbers=range(6000))
+    assert tally.inputs == 6000
+    # A fuzzer that never gets past the header, or never past a packet, proves little.
+    assert tally.packets > 2000
+    assert tally.errors > 2000
+    assert len(tally.clauses) > 30
+
+
+def test_an_input_is_told_by_its_seed_and_number(seeds: list[Seed]) -> None:
+    first = [make_input(seeds, random.Random(f"7/{number}")) for number in range(50)]
+    assert first == [make_input(seeds, random.Random(f"7/{number}")) for number in range(50)]
+    assert len(set(first)) > 40
+    assert first != [make_input(seeds, random.Random(f"8/{number}")) for number in range(50)]
+
+
+def test_a_packet_that_is_not_what_its_bytes_say_is_found() -> None:
+    check_packet(PubAck(1), b"\x40\x02\x00\x01", 5)
+    with pytest.raises(BrokenError):
+        check_packet(PubAck(2), b"\x40\x02\x00\x01", 5)
+
+
+def test_anything_but_our_own_errors_is_printed_with_its_input(
+    seeds: list[Seed], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stumble(data: bytes, version: int, chance: random.Random, tally: Tally) -> None:
+        check(data, version, chance, tally)
+        if tally.inputs == 3:
+            raise OverflowError
+
+    monkeypatch.setattr(fuzz_mqtt, "check", stumble)
+    with pytest.raises(OverflowError):
+        run(seeds, seed=5, numbers=range(10))
+    expected, version = make_input(seeds, random.Random("5/2"))
+    printed = capsys.readouterr().err
+    assert f"input 2 of seed 5, MQTT version {version}: {expected.hex()}" in printed
+    assert "--seed 5 --first 2 --inputs 1" in printed
+
+
+def test_a_corpus_is_read_from_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"\xd0\x00")
+    assert seeds_of_corpus(tmp_path) == [Seed(b"\xd0\x00", 4), Seed(b"\xd0\x00", 5)]
+
+
+def test_the_fuzzer_runs_as_a_program(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"\xd0\x00")
+    script = CHECKOUT / "tests" / "fuzz" / "fuzz_mqtt.py"
+    arguments = ["--inputs", "50", "--seconds", "30", "--seed", "3", "--corpus", str(tmp_path)]
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "50 inputs" in done.stdout
