@@ -101,6 +101,11 @@ def refused(wire: bytes, version: int | None, error: type[WireError] = WireError
     return found
 
 
+def calls(*functions: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    """Calls to try one after another: a tuple of lambdas, with the type that a bare one would not have."""
+    return functions
+
+
 def positions(size: int, limit: int = 400) -> Iterable[int]:
     """All of range(size), or where that is too many, both ends and a spread between them."""
     if size <= limit:

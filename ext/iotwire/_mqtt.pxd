@@ -37,6 +37,7 @@ cdef class Connect(Packet):
 
 cdef class ConnAck(Packet):
     cdef readonly bint session_present
+    cdef bint of_3_1_1  # decoded as 3.1.1: its code 0 is a return code too
 
 
 cdef class Publish(Packet):

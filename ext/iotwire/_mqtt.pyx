@@ -38,7 +38,7 @@ from iotwire._text cimport (
 )
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
-from iotwire._codes import REASON_CODES, ConnectReturnCode, QoS, ReasonCode, RetainHandling
+from iotwire._codes import ConnectReturnCode, ReasonCode
 from iotwire.errors import IotwireError
 
 cdef extern from "Python.h":
@@ -245,15 +245,13 @@ cdef enum:
 
 cdef int fill_tables() except -1:
     cdef int value
-    for value, packets, _ in REASON_CODES:
-        packets_of_code[value] = packets
-        reason_of_code[value] = ReasonCode(value)
-    for value in range(1, RETURN_CODES):
-        # 5.0 uses none of these for a CONNACK, and 3.1.1 uses them for nothing else.
-        return_code_of[value] = ConnectReturnCode(value)
+    for reason in ReasonCode:
+        value = reason
+        packets_of_code[value] = reason.packets
+        reason_of_code[value] = reason
     return 0
 
-cdef list return_code_of = [ReasonCode.SUCCESS] + [None] * (RETURN_CODES - 1)
+cdef list return_code_of = list(ConnectReturnCode)
 fill_tables()
 
 
@@ -523,7 +521,7 @@ cdef class ConnAck(Packet):
 
     @property
     def reason_code(self):
-        return return_code_of[self.code] if self.code < RETURN_CODES else reason_of_code[self.code]
+        return return_code_of[self.code] if self.of_3_1_1 or 0 < self.code < RETURN_CODES else reason_of_code[self.code]
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         must_allow_code(CONNACK, self.code, version, "reason_code")
@@ -543,6 +541,7 @@ cdef Packet decode_connack(Cursor* body, int version):
         malformed(&at, "a reserved connect acknowledge flag is set", "MQTT-3.2.2-1")
     packet.session_present = flags
     packet.code = read_code(body, CONNACK, version)
+    packet.of_3_1_1 = version == MQTT_3_1_1
     if packet.session_present and packet.code:
         violation(&at, "session present in a CONNACK that refuses", "MQTT-3.2.2-6")
     if version == MQTT_5:

@@ -4,6 +4,8 @@
 
 from libc.string cimport memchr, memcmp
 
+from types import GenericAlias
+
 from iotwire._faults cimport cannot_encode
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, utf8_of
 
@@ -171,6 +173,11 @@ cdef class TopicTree:
 
     def __cinit__(self):
         self.root = Node()
+
+    @classmethod
+    def __class_getitem__(cls, value):
+        """`TopicTree[Handler]`, for type checkers."""
+        return GenericAlias(cls, value)
 
     def __len__(self):
         return self.count

@@ -71,13 +71,13 @@ class WireError(IotwireError, ValueError):
 
 
 class MalformedPacketError(WireError):
-    """The bytes cannot be parsed as the standard lays them out: reason code 0x81 unless the standard has a closer one."""
+    """The bytes cannot be parsed as the standard lays them out: 0x81, unless the standard has a closer code."""
 
     default_reason_code = 0x81
 
 
 class ProtocolViolationError(WireError):
-    """The bytes parse but break a rule: reason code 0x82 unless the standard has a closer one."""
+    """The bytes parse but break a rule: 0x82, unless the standard has a closer code."""
 
     default_reason_code = 0x82
 
@@ -116,7 +116,7 @@ class EncodeError(IotwireError, ValueError):
 
 
 class RouteError(IotwireError):
-    """The service does not accept this combination of protocol, authentication, port and ALPN; says what it does accept."""
+    """The service does not accept this pair of protocol and authentication, port or ALPN; says what it does accept."""
 
 
 class CredentialsError(IotwireError):

@@ -91,11 +91,10 @@ class BrokenError(AssertionError):
 
 def seeds_of_vectors() -> list[Seed]:
     # Right ones twice: what is refused at once teaches little.
-    return [
-        Seed(case.wire, version, read_annotated(case.annotated)[1])
-        for case, version in (*CASES, *CASES, *MALFORMED_CASES)
-        if len(case.wire) <= 1000
-    ]
+    annotated = [(vector.annotated, version) for vector, version in CASES] * 2
+    annotated += [(vector.annotated, version) for vector, version in MALFORMED_CASES]
+    seeds = [Seed(wire, version, lengths) for text, version in annotated for wire, lengths in [read_annotated(text)]]
+    return [seed for seed in seeds if len(seed.wire) <= 1000]
 
 
 def seeds_of_corpus(folder: Path) -> list[Seed]:

@@ -175,7 +175,7 @@ async def test_a_device_without_a_certificate_of_this_authority_is_refused(tmp_p
         ca = emulator.device.ca
         stranger = Authority(tmp_path).issue_device("stranger")
         own = X509(stranger.cert, stranger.key, ca=ca)
-        with pytest.raises(ConnectError, match="alert.*client certificate"):
+        with pytest.raises(ConnectError, match=r"alert.*client certificate"):
             await Client(emulator.endpoint.route("mqtt", own), "stranger").connect()
         context = make_client_context(TlsPlan(emulator.host, ca=ca))
         reader, writer = await asyncio.open_connection(
@@ -226,6 +226,8 @@ async def test_keys_are_for_this_user_alone_and_go_away() -> None:
     assert not folder.exists()
     with pytest.raises(RouteError):
         emulator.issue_device("late")
+    with pytest.raises(RouteError, match="not running"):
+        _ = emulator.endpoint
 
 
 @asynchronous

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decoding import receive
+from decoding import calls, receive
 from iotwire.errors import IotwireError
 from iotwire.mqtt import (
     ConnAck,
@@ -98,7 +98,7 @@ def test_a_view_does_not_hold_the_callers_memory() -> None:
 def test_a_packet_whose_view_was_released_fails_like_any_other_mistake() -> None:
     [packet] = Decoder(payload="view").feed(encode_publish("t", b"abc"))
     payload_of(packet).release()
-    for use in (packet.encode, packet.encoded_size, lambda: hash(packet), lambda: repr(packet)):
+    for use in calls(packet.encode, packet.encoded_size, lambda: hash(packet), lambda: repr(packet)):
         with contextlib.suppress(IotwireError, ValueError):
             use()
 

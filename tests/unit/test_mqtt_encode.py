@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decoding import calls
 from iotwire.errors import EncodeError
 from iotwire.mqtt import (
     Auth,
@@ -202,7 +203,7 @@ def test_a_packet_does_not_follow_the_buffer_it_was_made_from() -> None:
     ids=["with gaps", "backwards", "rows left out"],
 )
 def test_a_payload_that_is_not_contiguous_is_refused(payload: memoryview) -> None:
-    for call in (
+    for call in calls(
         lambda: encode_publish("t", payload),
         lambda: encode_publish_header("t", payload),
         lambda: PreparedPublish("t").encode(payload),
@@ -216,7 +217,7 @@ def test_a_payload_that_is_not_contiguous_is_refused(payload: memoryview) -> Non
 
 @pytest.mark.parametrize("payload", ["text", None, 7, 1.5, [1, 2], object()], ids=repr)
 def test_a_payload_that_is_no_buffer_is_refused(payload: object) -> None:
-    for call in (
+    for call in calls(
         lambda: encode_publish("t", anything(payload)),
         lambda: encode_publish_header("t", anything(payload)),
         lambda: PreparedPublish("t").encode(anything(payload)),
@@ -277,7 +278,7 @@ def test_a_mistake_is_refused_by_every_way_to_encode(mistake: str) -> None:
     constant = {name: value for name, value in arguments.items() if name not in ("payload", "packet_id")}
     version = arguments.get("version", 5)
     packet_arguments = {name: value for name, value in arguments.items() if name != "version"}
-    for call in (
+    for call in calls(
         lambda: Publish(**packet_arguments).encode(version),
         lambda: encode_publish(**arguments),
         lambda: encode_publish_header(**arguments),
@@ -291,7 +292,7 @@ def test_a_mistake_is_refused_by_every_way_to_encode(mistake: str) -> None:
 @pytest.mark.parametrize("name", ["dup", "retain"])
 @pytest.mark.parametrize("value", ["", None, 2, -1, 1.0])
 def test_a_flag_is_a_bool_or_0_or_1(name: str, value: object) -> None:
-    for call in (
+    for call in calls(
         lambda: encode_publish("t", b"", 1, packet_id=1, **anything({name: value})),
         lambda: Publish("t", qos=1, packet_id=1, **anything({name: value})).encode(),
     ):
@@ -348,7 +349,7 @@ def test_a_remaining_length_over_268435455_is_refused_before_memory_is_taken() -
         assert header == b"\x30\xff\xff\xff\x7f\x00\x01t\x00"
         for size in (268_435_455 - 3, 268_435_456):
             too_long = view[:size]
-            for call in (
+            for call in calls(
                 lambda: encode_publish_header("t", too_long),  # noqa: B023  # called at once
                 lambda: encode_publish("t", too_long),  # noqa: B023
                 lambda: PreparedPublish("t").encode(too_long),  # noqa: B023
@@ -365,7 +366,7 @@ def test_a_packet_over_the_remaining_length_is_refused() -> None:
     payload = bytes(268_435_455 - 3)
     packet = Publish("t", payload)
     assert packet.payload is payload
-    for call in (packet.encode, packet.encoded_size):
+    for call in calls(packet.encode, packet.encoded_size):
         with pytest.raises(EncodeError):
             call()
     assert packet.encoded_size(4) == 268_435_460

@@ -46,7 +46,8 @@ paho = pytest.importorskip("paho.mqtt.client", reason=WHY)
 _packet = pytest.importorskip("paho.mqtt._packet", reason="this paho-mqtt has no packet module (extra: test pins one)")
 exception = pytest.importorskip("paho.mqtt.exception", reason=WHY)
 packettypes = pytest.importorskip("paho.mqtt.packettypes", reason=WHY).PacketTypes
-Properties = pytest.importorskip("paho.mqtt.properties", reason=WHY).Properties
+_properties = pytest.importorskip("paho.mqtt.properties", reason=WHY)
+Properties, VariableByteIntegers = _properties.Properties, _properties.VariableByteIntegers
 SubscribeOptions = pytest.importorskip("paho.mqtt.subscribeoptions", reason=WHY).SubscribeOptions
 
 Fields = dict[str, Any]
@@ -397,8 +398,6 @@ def test_the_connect_properties_of_a_paho_client_are_read(
 
 
 def paho_varint(value: int) -> bytes:
-    from paho.mqtt.properties import VariableByteIntegers
-
     return bytes(VariableByteIntegers.encode(value))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decoding import refused
+from decoding import calls, refused
 from iotwire.errors import EncodeError, IotwireError, MalformedPacketError, ProtocolViolationError
 from iotwire.mqtt import (
     Auth,
@@ -44,7 +44,7 @@ def test_a_memoryview_of_negative_stride_is_refused_and_not_read_past_its_end() 
     wire = Publish("a/b", b"x" * 50).encode()
     backwards = memoryview(wire[::-1])[::-1]
     assert bytes(backwards) == wire
-    for call in (
+    for call in calls(
         lambda: decode(backwards),
         lambda: Decoder().feed(backwards),
         lambda: Publish("t", backwards).encode(),
@@ -57,7 +57,7 @@ def test_a_memoryview_of_negative_stride_is_refused_and_not_read_past_its_end() 
 
 def test_a_memoryview_with_gaps_is_refused() -> None:
     gaps = memoryview(bytes(64))[::2]
-    for call in (lambda: decode(gaps), lambda: Decoder().feed(gaps), lambda: encode_publish("t", gaps)):
+    for call in calls(lambda: decode(gaps), lambda: Decoder().feed(gaps), lambda: encode_publish("t", gaps)):
         with pytest.raises(EncodeError):
             call()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from decoding import facts_of, feed_bytewise, refused, story
+from decoding import calls, facts_of, feed_bytewise, refused, story
 from iotwire.errors import EncodeError, ProtocolViolationError, WireError
 from iotwire.mqtt import (
     ConnAck,
@@ -289,7 +289,7 @@ def test_encoded_size_refuses_what_encode_refuses(refusal: Refusal) -> None:
 
 @pytest.mark.parametrize("version", [0, 3, 6, -1, 1 << 80, "5", None, 5.0])
 def test_a_version_that_is_neither_4_nor_5_is_refused(version: object) -> None:
-    for call in (
+    for call in calls(
         lambda: PingReq().encode(anything(version)),
         lambda: PingReq().encoded_size(anything(version)),
         lambda: Publish("t").encode(anything(version)),

@@ -83,7 +83,7 @@ def _properties(owner: Any) -> Line:
     """An object's properties as the vectors write them: standard names, binary as hex, user properties sorted."""
     found: Line = {}
     for name in PROPERTY_NAMES:
-        value = getattr(owner, name, None)
+        value: Any = getattr(owner, name, None)
         if value is None or value == ():
             continue
         if isinstance(value, bytes):

@@ -196,7 +196,7 @@ class Client:
     @property
     def server_limits(self) -> ServerLimits:
         """What the server allows, from its CONNACK. Raises ConnectionLostError unless connected."""
-        return self._require_connection().limits
+        return self._require_connection().require_open()
 
     @property
     def security(self) -> str:
@@ -257,7 +257,7 @@ class Client:
         several = (filters,) if isinstance(filters, (str, Subscription)) else tuple(filters)
         subscriptions = tuple(each if isinstance(each, Subscription) else Subscription(each, qos) for each in several)
         connection = self._require_connection()
-        _check_subscriptions(connection.limits, subscriptions, subscription_identifier)
+        _check_subscriptions(connection.require_open(), subscriptions, subscription_identifier)
         suback: SubAck = await connection.request(
             lambda packet_id: Subscribe(
                 packet_id,

@@ -157,8 +157,7 @@ class Connection:
     def stream(self) -> PacketStream:
         return self._stream
 
-    @property
-    def limits(self) -> ServerLimits:
+    def require_open(self) -> ServerLimits:
         """What the server allows. Raises ConnectionLostError unless the connection is open."""
         if self._end is not None or self._limits is None:
             raise self._make_lost_error()
@@ -226,14 +225,13 @@ class Connection:
         properties: dict[str, Any],
     ) -> ReasonCode:
         """Send a message; see `Client.publish`."""
+        self.require_open()
         if qos == 0:
-            _ = self.limits
             await self._stream.writable()
             data = encode_publish(topic, payload, 0, retain, None, False, self._version, **properties)
             self._check_publish(topic, 0, retain, properties.get("topic_alias"), len(data))
             self._write_publish(data, properties)
             return ReasonCode.SUCCESS
-        _ = self.limits
         await self._outgoing.take_place()
         try:
             await self._stream.writable()
@@ -254,7 +252,7 @@ class Connection:
 
     async def request(self, make_packet: Callable[[int], Subscribe | Unsubscribe], filters: int) -> Any:
         """Send a SUBSCRIBE or UNSUBSCRIBE of so many filters, and wait for its SUBACK or UNSUBACK."""
-        _ = self.limits
+        self.require_open()
         await self._stream.writable()
         packet_id = self._packet_ids.take()
         try:
@@ -271,7 +269,7 @@ class Connection:
         return await answer
 
     def _check_publish(self, topic: str, qos: int, retain: bool, alias: int | None, size: int) -> None:
-        limits = self.limits
+        limits = self.require_open()
         if qos > limits.maximum_qos:
             raise PublishError(f"qos: the server allows {limits.maximum_qos} at most", reason_code=0x9B)
         if retain and not limits.retain_available:
@@ -286,7 +284,7 @@ class Connection:
         self._check_size(size)
 
     def _check_size(self, size: int) -> None:
-        limit = self.limits.maximum_packet_size
+        limit = self.require_open().maximum_packet_size
         if limit is not None and size > limit:
             raise PublishError(f"a packet of {size} bytes: the server allows {limit} at most", reason_code=0x95)
 
@@ -402,8 +400,6 @@ class Connection:
             if handler is None:
                 raise ProtocolViolationError(f"{type(packet).__name__} from a server", clause="2.1.2")
             handler(packet)
-        if self._end is not None:
-            self._stream.close(self._settings.close_timeout_s)
 
     def peer_failed(self, error: WireError) -> None:
         if self._version >= 5 and self._limits is not None:
@@ -421,7 +417,7 @@ class Connection:
         if self._limits is None:
             message += " before its CONNACK"
             if self._presents_certificate:
-                # In TLS 1.3 a client is done with the handshake before the server has seen its certificate, and the alert
-                # may be lost in the reset that follows it.
+                # In TLS 1.3 a client is done with the handshake before the server has seen its certificate, and the
+                # alert may be lost in the reset that follows it.
                 message += " (servers that do not accept the client certificate do that)"
         self._finish(_End(message, cause=error))

@@ -323,11 +323,12 @@ class DeviceConnection:
         """Close, saying why to an MQTT 5 device that is connected."""
         if self._is_over:
             return
-        has_answer = reason_code is not None and self._is_attached and self._version >= 5
-        if has_answer:
+        is_told = False
+        if reason_code is not None and self._is_attached and self._version >= 5:
             self._send(Disconnect(reason_code))
+            is_told = True
         self._leave()
-        self.stream.close(self._limits.close_timeout_s, linger=has_answer)
+        self.stream.close(self._limits.close_timeout_s, linger=is_told)
 
     def _leave(self) -> None:
         """The session ends, with its subscriptions; the will is published unless a DISCONNECT has cancelled it."""

@@ -91,6 +91,8 @@ class Emulator:
     @property
     def endpoint(self) -> Endpoint:
         """The endpoint, at the first address that is listened on."""
+        if not self.addresses:
+            raise RouteError("the emulator is not running")
         return self.endpoint_at(self.addresses[0])
 
     def endpoint_at(self, address: str) -> Endpoint:
@@ -187,6 +189,7 @@ class Emulator:
             self._folder.cleanup()
             self._folder = None
         self._authority = self._device = None
+        self.ports, self.addresses = {}, ()
 
 
 def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
