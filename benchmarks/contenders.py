@@ -130,7 +130,8 @@ class Mqtt5(Peer):
         }
         return self._contender(f"result = PublishPacket(topic, payload{options}{properties}).write()", names)
 
-    def decode(self, message: Message, read: Read, *, from_bytes: bool = False) -> Entry:
+    def decode(self, message: Message, read: Read, *, given: str = "buffer") -> Entry:
+        """`given` is what `read` is called with: the memoryview made beforehand, one made on the spot, or bytes."""
         if message.version != 5:
             return self._missing(MQTT_5_ONLY)
         reads = {
@@ -139,9 +140,8 @@ class Mqtt5(Peer):
             Read.ALL: "; result.topic; result.payload; result.qos; result.packet_id"
             "; result.content_type; result.user_properties",
         }[read]
-        buffer = message.wire if from_bytes else memoryview(message.wire)
-        names = {"read": self._mqtt5.read, "buffer": buffer}
-        return self._contender(f"result, _ = read(buffer){reads}", names, self._fields)
+        names = {"read": self._mqtt5.read, "buffer": memoryview(message.wire), "data": message.wire}
+        return self._contender(f"result, _ = read({given}){reads}", names, self._fields)
 
     def decode_stream(self, messages: list[Message]) -> Entry:
         if messages[0].version != 5:
@@ -534,6 +534,12 @@ class Iotwire:
         names = {"decode": self._mqtt.decode, "data": message.wire}
         protocol = "" if message.version == 5 else f", {message.version}"
         return Contender(self.name, f"result, _ = decode(data{protocol}){reads}", names, self._fields)
+
+    def decode_by_feed(self, message: Message, read: Read) -> Contender:
+        decoded = self.decode(message, read)
+        statement = decoded.statement.replace("result, _ = decode(data)", "[result] = decoder.feed(data)")
+        names = {"decoder": self._mqtt.Decoder(message.version), "data": message.wire}
+        return Contender(self.name, statement, names, self._fields)
 
     def decode_stream(self, messages: list[Message], *, payload: str = "bytes") -> Contender:
         decoder = self._mqtt.Decoder(messages[0].version, payload=payload)

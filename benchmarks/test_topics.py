@@ -1,4 +1,4 @@
-"""pytest-benchmark suite of the topic tree: `make bench`. A round matches 1000 times; topic_tree.py has the whole table."""
+"""pytest-benchmark suite of the topic tree: `make bench`. A round matches 1000 times; topic_tree.py has the table."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Import it as `from decoding import outcome`: pytest puts tests/ on the path.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -99,6 +99,11 @@ def refused(wire: bytes, version: int | None, error: type[WireError] = WireError
     assert isinstance(found.clause, str)
     assert found.clause
     return found
+
+
+def anything(value: object) -> Any:
+    """A value of the wrong type, past the type checker."""
+    return value
 
 
 def calls(*functions: Callable[[], object]) -> tuple[Callable[[], object], ...]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from iotwire import Broker
-from iotwire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq
+from iotwire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq, PingResp
 
 TEST_TIMEOUT_S = 20.0
 
@@ -36,8 +36,8 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something is so, for what nobody announces. The time limit of the test is the bound."""
-    while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 class Peer:
@@ -51,7 +51,7 @@ class Peer:
         self._packets: list[Packet] = []
 
     async def receive(self) -> Packet | None:
-        """The next packet, or None where the client has closed. PINGREQ is left to those who ask for it."""
+        """The next packet, or None where the client has closed."""
         while not self._packets:
             data = await self.reader.read(65536)
             if not data:
@@ -78,8 +78,6 @@ class Peer:
         return connect
 
     async def answer_pings_until_close(self) -> None:
-        from iotwire.mqtt import PingResp
-
         while (packet := await self.receive()) is not None:
             if isinstance(packet, PingReq):
                 self.send(PingResp())

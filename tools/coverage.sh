@@ -9,7 +9,7 @@ tools/build-copy.sh "$python" coverage
 cd build/coverage
 export PYTHONPATH=$PWD/src
 # Tracing makes compiled code many times slower; sysmon, the default from 3.14 on, does not see it.
-COVERAGE_CORE=ctrace "$python" -m coverage run -m pytest -q -m "not slow" --ignore tests/unit/test_package.py -o timeout=1200 tests/unit
+COVERAGE_CORE=ctrace "$python" -m coverage run -m pytest -q --ignore tests/unit/test_package.py -o timeout=1200 tests/unit
 "$python" -m coverage report
 "$python" -m coverage html --quiet --directory html
 echo "line by line: build/coverage/html/index.html"

@@ -6,18 +6,11 @@ caller passes "5" for a packet id must say so, not raise OverflowError from some
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyObject_CheckBuffer
 from libc.stdint cimport uint32_t
 
-from iotwire._faults cimport as_int_slow, cannot_encode
+from iotwire._faults cimport Buffer, PyBuffer_Release, as_int_slow, cannot_encode, get_buffer_slow
 
 cdef extern from "Python.h":
-    ctypedef struct Buffer "Py_buffer":  # Cython's own Py_buffer does not let `obj` be NULL
-        void* obj
-        void* buf
-        Py_ssize_t len
-    int PyObject_GetBuffer(object value, Buffer* view, int flags) except -1
-    void PyBuffer_Release(Buffer* view)
     bint PyLong_CheckExact(object value)
     long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
 
@@ -46,18 +39,18 @@ cdef inline int as_version(object version) except -1:
 
 
 cdef inline int get_buffer(object value, str field, Buffer* view) except -1:
-    """Fill `view`, which the caller gives to PyBuffer_Release. Not C-contiguous is an error, never a read past the end."""
+    """Fill `view`, which the caller gives to `release`. Not C-contiguous is an error, never a read past the end."""
     if PyBytes_CheckExact(value):  # bytes cannot change under us and outlive the call: nothing to hold or release
         view.obj = NULL
         view.buf = PyBytes_AS_STRING(value)
         view.len = PyBytes_GET_SIZE(value)
         return 0
-    if not PyObject_CheckBuffer(value):
-        cannot_encode(field, f"must be bytes-like, not {type(value).__name__}")
-    try:
-        return PyObject_GetBuffer(value, view, PyBUF_SIMPLE)
-    except (BufferError, ValueError) as error:  # ValueError: a memoryview that was released, a closed mmap
-        cannot_encode(field, f"must be a C-contiguous buffer: {error}")
+    return get_buffer_slow(value, field, view)
+
+
+cdef inline void release(Buffer* view) noexcept:
+    if view.obj != NULL:
+        PyBuffer_Release(view)
 
 
 cdef inline bytes as_bytes(object value, str field):
@@ -69,7 +62,7 @@ cdef inline bytes as_bytes(object value, str field):
     try:
         return (<char*> view.buf)[:view.len]
     finally:
-        PyBuffer_Release(&view)
+        release(&view)
 
 
 cdef inline bytes as_binary(object value, str field):

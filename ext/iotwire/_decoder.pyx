@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: embedsignature=True, embedsignature.format=clinic
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """A stream of MQTT packets out of bytes that arrive in any pieces.
 
 Bytes that hold whole packets are decoded where they are. What is left of a packet, and anything a caller could still
@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
-from iotwire._arguments cimport Buffer, PyBuffer_Release, as_int, as_version, get_buffer
+from iotwire._arguments cimport Buffer, as_int, as_version, get_buffer, release
 from iotwire._cursor cimport Cursor, cursor_over
 from iotwire._faults cimport cannot_encode, cursor_fault
 from iotwire._frame cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, read_frame
@@ -81,7 +81,7 @@ cdef class Decoder:
                     return packets
                 self.append(view.buf, view.len)
             finally:
-                PyBuffer_Release(&view)
+                release(&view)
             self.decode_storage(packets)
             return packets
         except WireError as error:

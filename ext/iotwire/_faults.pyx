@@ -1,10 +1,11 @@
 # cython: language_level=3
-"""Where the MQTT codec's errors are made: cold code, kept out of the paths that it guards.
+"""Where the MQTT codec's errors are made, and the slow turns of `_arguments.pxd`: cold code, kept out of the paths it guards.
 
 A `malformed` packet cannot be parsed, a `violation` parses and breaks a rule, and `cannot_encode` is the caller's mistake.
 Clauses are numbered as in MQTT 5.0; a rule that only 3.1.1 has says so.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyObject_CheckBuffer
 from libc.stdint cimport uint32_t
 
 from iotwire._cursor cimport LEFT_OVER, PAST_END, VARINT_TOO_LONG, Cursor, Fault, offset_of
@@ -42,3 +43,13 @@ cdef uint32_t as_int_slow(object value, str field, uint32_t least, uint32_t most
     if value < least or value > most:
         cannot_encode(field, f"must be {least} to {most}")
     return int(value)
+
+
+cdef int get_buffer_slow(object value, str field, Buffer* view) except -1:
+    """The buffer of something that is not bytes, or the caller's mistake."""
+    if not PyObject_CheckBuffer(value):
+        cannot_encode(field, f"must be bytes-like, not {type(value).__name__}")
+    try:
+        return PyObject_GetBuffer(value, view, PyBUF_SIMPLE)
+    except (BufferError, ValueError) as error:  # ValueError: a memoryview that was released, a closed mmap
+        cannot_encode(field, f"must be a C-contiguous buffer: {error}")

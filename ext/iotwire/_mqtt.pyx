@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-# cython: embedsignature=True, embedsignature.format=clinic
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """MQTT packets and their bytes, 3.1.1 and 5.0, both directions.
 
 The packets stand in the order of their type numbers. Under each class come its encoder and its decoder, field by field in
@@ -16,9 +16,9 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
-from iotwire._arguments cimport Buffer, PyBuffer_Release, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer
+from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
 from iotwire._cursor cimport (
     Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take,
 )
@@ -38,13 +38,41 @@ from iotwire._text cimport (
 )
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
-from iotwire._codes import ConnectReturnCode, ReasonCode
+from iotwire._codes import REASON_CODES
 from iotwire.errors import IotwireError
 
 cdef extern from "Python.h":
+    ctypedef PyObject* (*allocfunc)(PyTypeObject* cls, Py_ssize_t items) noexcept
+    ctypedef void (*freefunc)(void* memory) noexcept
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
+        Py_ssize_t tp_basicsize
+        allocfunc tp_alloc
+        freefunc tp_free
     void PyType_Modified(PyTypeObject* cls)
+    PyObject* PyType_GenericAlloc(PyTypeObject* cls, Py_ssize_t items) noexcept
+    PyObject* PyObject_Init(PyObject* memory, PyTypeObject* cls) noexcept
+    void PyObject_Free(void* memory) noexcept
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        const char* name
+        int type
+        Py_ssize_t offset
+        int flags
+        const char* doc
+    int T_OBJECT_EX, READONLY
+    object PyDescr_NewMember(PyTypeObject* cls, PyMemberDef* member)
+
+cdef extern from *:
+    """
+    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
+        #define IOTWIRE_KEEPS_SPARES 0  /* no lock guards the spares; a sanitizer wants to see every free */
+    #else
+        #define IOTWIRE_KEEPS_SPARES 1
+    #endif
+    """
+    bint KEEPS_SPARES "IOTWIRE_KEEPS_SPARES"
 
 
 # ---- what all packets share -------------------------------------------------------------------------------------------
@@ -164,6 +192,7 @@ cdef class Packet(Record):
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
         return at
 
+    @cython.binding(True)  # inherited: CPython 3.11 specialises the call of a function, not of a base's method descriptor
     def encode(self, version=5):
         """The packet's bytes in MQTT `version` (4 is 3.1.1, 5 is 5.0).
 
@@ -232,7 +261,8 @@ cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept:
 
 # Which packets may carry a reason code (bit n: packets of type n), and the requirement that says so.
 cdef uint16_t[256] packets_of_code
-cdef list reason_of_code = [None] * 256
+cdef list reason_of_code = None    # members of the enum by value; see `reason`
+cdef list return_code_of = None
 cdef dict code_clauses = {
     CONNACK: "MQTT-3.2.2-8", PUBACK: "MQTT-3.4.2-1", PUBREC: "MQTT-3.5.2-1", PUBREL: "MQTT-3.6.2-1",
     PUBCOMP: "MQTT-3.7.2-1", SUBACK: "MQTT-3.9.3-2", UNSUBACK: "MQTT-3.11.3-2", DISCONNECT: "MQTT-3.14.2-1",
@@ -245,14 +275,31 @@ cdef enum:
 
 cdef int fill_tables() except -1:
     cdef int value
-    for reason in ReasonCode:
-        value = reason
-        packets_of_code[value] = reason.packets
-        reason_of_code[value] = reason
+    for value, packets, _ in REASON_CODES:
+        packets_of_code[value] = packets
     return 0
 
-cdef list return_code_of = list(ConnectReturnCode)
 fill_tables()
+
+
+cdef inline object reason(int code):
+    """The enum member of a reason code."""
+    if reason_of_code is None:
+        load_enums()
+    return reason_of_code[code]
+
+
+cdef int load_enums() except -1:
+    """The enums are made when the first code is read: many a program never asks."""
+    global reason_of_code, return_code_of
+    from iotwire._enums import ConnectReturnCode, ReasonCode
+
+    cdef list members = [None] * 256
+    for member in ReasonCode:
+        members[<int> member] = member
+    return_code_of = list(ConnectReturnCode)
+    reason_of_code = members
+    return 0
 
 
 cdef inline bint allows_code(int kind, int code, int version) noexcept:
@@ -267,10 +314,10 @@ cdef inline bint allows_code(int kind, int code, int version) noexcept:
 
 cdef inline int read_code(Cursor* body, int kind, int version) except -1:
     """A reason code [2.4], or the return code that 3.1.1 has in its place."""
-    cdef Cursor at = body[0]
     cdef int code = read_u8(body)
     if not allows_code(kind, code, version):
-        malformed(&at, f"reason code 0x{code:02X} is not allowed in this packet", code_clauses[kind])
+        body.pos -= 1
+        malformed(body, f"reason code 0x{code:02X} is not allowed in this packet", code_clauses[kind])
     return code
 
 
@@ -291,10 +338,10 @@ cdef int must_allow_code(int kind, int code, int version, str field) except -1:
 
 
 cdef inline int read_packet_id(Cursor* body) except -1:
-    cdef Cursor at = body[0]
     cdef int packet_id = read_u16(body)
     if packet_id == 0:
-        violation(&at, "packet identifier 0", "MQTT-2.2.1-3")
+        body.pos -= 2
+        violation(body, "packet identifier 0", "MQTT-2.2.1-3")
     return packet_id
 
 
@@ -331,6 +378,7 @@ cdef enum ConnectFlag:  # [3.1.2.3]
     USERNAME = 0x80
 
 
+@cython.final
 cdef class Will(Record):
     __match_args__ = ("topic", "payload")
     _fields = {"topic": REQUIRED, "payload": b"", "qos": 0, "retain": False}
@@ -359,6 +407,7 @@ cdef class Will(Record):
         return bool(self.flags & WILL_RETAIN)
 
 
+@cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Connect(Packet):
     __match_args__ = ("client_id",)
@@ -495,6 +544,7 @@ cdef Will decode_will(Cursor* body, int connect_flags, int version):
 
 # ---- CONNACK [3.2] ---------------------------------------------------------------------------------------------------
 
+@cython.final
 cdef class ConnAck(Packet):
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0, "session_present": False}
@@ -521,7 +571,8 @@ cdef class ConnAck(Packet):
 
     @property
     def reason_code(self):
-        return return_code_of[self.code] if self.of_3_1_1 or 0 < self.code < RETURN_CODES else reason_of_code[self.code]
+        member = reason(self.code)
+        return return_code_of[self.code] if self.of_3_1_1 or 0 < self.code < RETURN_CODES else member
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         must_allow_code(CONNACK, self.code, version, "reason_code")
@@ -554,6 +605,7 @@ cdef Packet decode_connack(Cursor* body, int version):
 # ---- PUBLISH [3.3] ---------------------------------------------------------------------------------------------------
 
 
+@cython.final
 @cython.no_gc  # a payload is bytes or a view of bytes: no cycle can run through it
 cdef class Publish(Packet):
     __match_args__ = ("topic", "payload")
@@ -613,14 +665,15 @@ cdef class Publish(Packet):
 
 cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views):
     cdef Publish packet = Publish.__new__(Publish)
-    cdef Cursor at = body[0]
+    cdef const uint8_t* topic_at = body.pos
     packet.topic = read_text(body, TOPIC_NAME)
     if first & QOS:
         packet.packet_id_ = read_packet_id(body)
     if version == MQTT_5:
         packet.properties = read_properties(body, PUBLISH, &packet.seen)
     if not packet.topic and not has(packet.seen, TOPIC_ALIAS):
-        violation(&at, "an empty topic name without a topic alias", "MQTT-4.7.3-1")
+        body.pos = topic_at
+        violation(body, "an empty topic name without a topic alias", "MQTT-4.7.3-1")
     if views is None:
         packet.payload = PyBytes_FromStringAndSize(<const char*> body.pos, remaining(body))
     else:
@@ -629,6 +682,7 @@ cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadS
     return packet
 
 
+@cython.final
 cdef class PayloadSource:
     cdef object view(self, const uint8_t* at, Py_ssize_t size):
         cdef Py_ssize_t offset = at - self.start
@@ -647,7 +701,7 @@ cdef class Acknowledgement(Packet):
 
     @property
     def reason_code(self):
-        return reason_of_code[self.code]
+        return reason(self.code)
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         if version == MQTT_3_1_1:
@@ -672,7 +726,8 @@ cdef int make_acknowledgement(
     must_be_new(self, self.first != 0)
     self.packet_id_ = as_packet_id(packet_id)
     self.code = as_code(reason_code, first >> 4, "reason_code")
-    self.properties = encode_properties(first >> 4, (reason_string, user_properties), &self.seen)
+    if reason_string is not None or user_properties is not ():
+        self.properties = encode_properties(first >> 4, (reason_string, user_properties), &self.seen)
     self.first = first
     return 0
 
@@ -688,21 +743,25 @@ cdef inline Packet decode_acknowledgement(Acknowledgement packet, int first, Cur
     return packet
 
 
+@cython.final
 cdef class PubAck(Acknowledgement):
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBACK << 4, packet_id, reason_code, reason_string, user_properties)
 
 
+@cython.final
 cdef class PubRec(Acknowledgement):
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBREC << 4, packet_id, reason_code, reason_string, user_properties)
 
 
+@cython.final
 cdef class PubRel(Acknowledgement):
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBREL << 4 | 0b0010, packet_id, reason_code, reason_string, user_properties)
 
 
+@cython.final
 cdef class PubComp(Acknowledgement):
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBCOMP << 4, packet_id, reason_code, reason_string, user_properties)
@@ -718,6 +777,7 @@ cdef enum SubscriptionOption:  # [3.8.3.1]
     RESERVED_OPTIONS = 0xC0
 
 
+@cython.final
 cdef class Subscription(Record):
     __match_args__ = ("topic_filter", "qos")
     _fields = {
@@ -754,6 +814,7 @@ cdef class Subscription(Record):
         return (self.options & RETAIN_HANDLING) >> 4
 
 
+@cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Subscribe(Packet):
     __match_args__ = ("packet_id", "subscriptions")
@@ -844,7 +905,7 @@ cdef class SubscriptionAcknowledgement(Packet):
 
     @property
     def reason_codes(self):
-        return tuple([reason_of_code[code] for code in self.codes]) if self.codes else ()
+        return tuple([reason(code) for code in self.codes]) if self.codes else ()
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         cdef int kind = self.first >> 4
@@ -898,11 +959,13 @@ cdef Packet decode_subscription_acknowledgement(
     return packet
 
 
+@cython.final
 cdef class SubAck(SubscriptionAcknowledgement):
     def __init__(self, packet_id, reason_codes=(), *, reason_string=None, user_properties=()):
         make_subscription_acknowledgement(self, SUBACK, packet_id, reason_codes, reason_string, user_properties)
 
 
+@cython.final
 cdef class UnsubAck(SubscriptionAcknowledgement):
     def __init__(self, packet_id, reason_codes=(), *, reason_string=None, user_properties=()):
         make_subscription_acknowledgement(self, UNSUBACK, packet_id, reason_codes, reason_string, user_properties)
@@ -910,6 +973,7 @@ cdef class UnsubAck(SubscriptionAcknowledgement):
 
 # ---- UNSUBSCRIBE [3.10] ----------------------------------------------------------------------------------------------
 
+@cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Unsubscribe(Packet):
     __match_args__ = ("packet_id", "topic_filters")
@@ -960,12 +1024,14 @@ cdef Packet decode_unsubscribe(Cursor* body, int version):
 
 # ---- PINGREQ, PINGRESP [3.12, 3.13]: no body -------------------------------------------------------------------------
 
+@cython.final
 cdef class PingReq(Packet):
     def __init__(self):
         must_be_new(self, self.first != 0)
         self.first = PINGREQ << 4
 
 
+@cython.final
 cdef class PingResp(Packet):
     def __init__(self):
         must_be_new(self, self.first != 0)
@@ -980,6 +1046,7 @@ cdef inline Packet decode_ping(Packet packet, int first, Cursor* body):
 
 # ---- DISCONNECT [3.14] -----------------------------------------------------------------------------------------------
 
+@cython.final
 cdef class Disconnect(Packet):
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0}
@@ -997,7 +1064,7 @@ cdef class Disconnect(Packet):
 
     @property
     def reason_code(self):
-        return reason_of_code[self.code]
+        return reason(self.code)
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         if version == MQTT_3_1_1:
@@ -1028,6 +1095,7 @@ cdef Packet decode_disconnect(Cursor* body, int version):
 
 # ---- AUTH [3.15] -----------------------------------------------------------------------------------------------------
 
+@cython.final
 cdef class Auth(Packet):
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0}
@@ -1045,7 +1113,7 @@ cdef class Auth(Packet):
 
     @property
     def reason_code(self):
-        return reason_of_code[self.code]
+        return reason(self.code)
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         if version == MQTT_3_1_1:
@@ -1127,11 +1195,87 @@ def decode(data, version=5):
         else:
             whole = (<const char*> view.buf)[:frame.size]  # ours: another thread may write to the caller's
     finally:
-        PyBuffer_Release(&view)
+        release(&view)
     body = cursor_over(
         <const uint8_t*> PyBytes_AS_STRING(whole) + frame.header, frame.size - frame.header, frame.header, cursor_fault
     )
     return decode_body(frame.first, &body, checked, None), frame.size
+
+
+# ---- memory of packets that come and go by the thousand --------------------------------------------------------------
+
+# PUBLISH and its acknowledgements are made and freed for every message. Keeping the memory of the last ones saves a
+# tenth of a decode; 256 of them are 16 KB, and more gave nothing.
+cdef enum:
+    SPARES = 256
+
+cdef struct Spares:
+    int count
+    (PyObject*)[SPARES] memory
+
+cdef Spares publish_spares, acknowledgement_spares
+
+
+cdef PyObject* reuse(Spares* spares, PyTypeObject* cls) noexcept:
+    cdef PyObject* memory
+    if spares.count == 0:
+        return PyType_GenericAlloc(cls, 0)
+    spares.count -= 1
+    memory = spares.memory[spares.count]
+    memset(memory, 0, cls.tp_basicsize)
+    return PyObject_Init(memory, cls)
+
+
+cdef void keep(Spares* spares, void* memory) noexcept:
+    if spares.count < SPARES:
+        spares.memory[spares.count] = <PyObject*> memory
+        spares.count += 1
+    else:
+        PyObject_Free(memory)
+
+
+cdef PyObject* allocate_publish(PyTypeObject* cls, Py_ssize_t items) noexcept:
+    return reuse(&publish_spares, cls)
+
+
+cdef void free_publish(void* memory) noexcept:
+    keep(&publish_spares, memory)
+
+
+cdef PyObject* allocate_acknowledgement(PyTypeObject* cls, Py_ssize_t items) noexcept:
+    return reuse(&acknowledgement_spares, cls)
+
+
+cdef void free_acknowledgement(void* memory) noexcept:
+    keep(&acknowledgement_spares, memory)
+
+
+cdef int keep_spares() except -1:
+    cdef PyTypeObject* cls
+    (<PyTypeObject*> Publish).tp_alloc = allocate_publish
+    (<PyTypeObject*> Publish).tp_free = free_publish
+    for acknowledgement in (PubAck, PubRec, PubRel, PubComp):  # all of one size
+        cls = <PyTypeObject*> acknowledgement
+        cls.tp_alloc = allocate_acknowledgement
+        cls.tp_free = free_acknowledgement
+    return 0
+
+
+# ---- at import -------------------------------------------------------------------------------------------------------
+
+cdef PyMemberDef[2] publish_members
+
+
+cdef int add_members() except -1:
+    """Let `packet.topic` and `packet.payload` be read as slots are: CPython specialises that, not a getter's call."""
+    cdef Publish sample = Publish.__new__(Publish)
+    cdef char* start = <char*> <void*> sample
+    publish_members[0] = PyMemberDef(b"topic", T_OBJECT_EX, <char*> &sample.topic - start, READONLY, NULL)
+    publish_members[1] = PyMemberDef(b"payload", T_OBJECT_EX, <char*> &sample.payload - start, READONLY, NULL)
+    cdef dict attributes = <dict> (<PyTypeObject*> Publish).tp_dict
+    attributes["topic"] = PyDescr_NewMember(<PyTypeObject*> Publish, &publish_members[0])
+    attributes["payload"] = PyDescr_NewMember(<PyTypeObject*> Publish, &publish_members[1])
+    return 0
 
 
 cdef int fill_classes() except -1:
@@ -1143,4 +1287,7 @@ cdef int fill_classes() except -1:
         install_properties(cls, kind)
     return 0
 
+add_members()
 fill_classes()
+if KEEPS_SPARES:
+    keep_spares()

@@ -11,7 +11,7 @@ cdef enum Identifier:  # the few that the codec itself asks about; the table has
     AUTHENTICATION_DATA = 0x16
     TOPIC_ALIAS = 0x23
 
-cdef bytes read_properties(Cursor* body, int packet, uint64_t* seen)
+cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen)
 cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats)
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
 cdef tuple attributes_of(int packet)
@@ -20,3 +20,11 @@ cdef int refuse_properties(tuple attributes, uint64_t seen) except -1
 
 cdef inline bint has(uint64_t seen, int identifier) noexcept:
     return (seen >> identifier) & 1
+
+
+cdef inline bytes read_properties(Cursor* body, int packet, uint64_t* seen):
+    """The property block at the cursor: checked, and None where it is empty. `seen` gets a bit for each identifier."""
+    if body.pos < body.end and body.pos[0] == 0:  # most packets have none
+        body.pos += 1
+        return None
+    return read_property_block(body, packet, seen)

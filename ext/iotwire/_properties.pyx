@@ -16,9 +16,11 @@ from iotwire._cursor cimport (
 )
 from iotwire._emit cimport MAX_VARINT, put_binary, put_u8, put_u16, put_u32, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
+from iotwire._frame cimport (
+    AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE,
+    UNSUBACK,
+)
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, TextRule, as_text, check_text, put_text, read_text, skip_text
-
-from iotwire._codes import PacketType
 
 cdef enum Kind:  # the data types of 1.5, told apart where their values have rules of their own
     UNKNOWN
@@ -46,21 +48,11 @@ cdef enum:
 cdef Row[IDENTIFIERS] table
 
 
-def _bits(*types):
-    return sum(1 << packet_type for packet_type in types)
-
-
 _CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = (
-    _bits(packet_type)
-    for packet_type in (
-        PacketType.CONNECT, PacketType.CONNACK, PacketType.PUBLISH, PacketType.SUBSCRIBE,
-        PacketType.DISCONNECT, PacketType.AUTH, WILL,
-    )
+    1 << packet_type for packet_type in (CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT, AUTH, WILL)
 )
-_ACKNOWLEDGEMENTS = _bits(
-    PacketType.PUBACK, PacketType.PUBREC, PacketType.PUBREL, PacketType.PUBCOMP, PacketType.SUBACK, PacketType.UNSUBACK
-)
-_NO_PINGS = 0xFFFF & ~_bits(PacketType.PINGREQ, PacketType.PINGRESP)
+_ACKNOWLEDGEMENTS = 1 << PUBACK | 1 << PUBREC | 1 << PUBREL | 1 << PUBCOMP | 1 << SUBACK | 1 << UNSUBACK
+_NO_PINGS = 0xFFFF & ~(1 << PINGREQ | 1 << PINGRESP)
 _U16, _U32 = 0xFFFF, 0xFFFF_FFFF
 
 # MQTT 5.0, 2.2.2.2, Table 2-4. The name in a packet where it may repeat is the plural one.
@@ -134,8 +126,8 @@ cdef int refuse_properties(tuple attributes, uint64_t seen) except -1:
 
 # ---- decode
 
-cdef bytes read_properties(Cursor* body, int packet, uint64_t* seen):
-    """The property block at the cursor: checked, and None where it is empty. `seen` gets a bit for each identifier."""
+cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen):
+    """What `read_properties` gives for a block that is not empty."""
     cdef Py_ssize_t size = read_varint(body)
     if size == 0:
         return None

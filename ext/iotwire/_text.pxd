@@ -31,7 +31,7 @@ cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, Tex
 cdef int refuse_text(Cursor* c, int traits) except -1
 cdef int scan_utf8(const uint8_t* source, Py_ssize_t size) noexcept
 cdef const char* utf8_of_not_ascii(str text, str field, Py_ssize_t* size) except NULL
-cdef str as_text(object value, str field, TextRule rule)
+cdef str as_text_slow(object value, str field, TextRule rule)
 cdef int refuse_argument(str text, str field, TextRule rule) except -1
 
 cdef extern from *:
@@ -49,10 +49,10 @@ cdef struct Scan:      # the bytes seen so far, folded together; only meaningful
 
 cdef inline void look(Scan* scan, uint64_t word) noexcept:
     # For a byte under 0x80, byte + 0x7F has bit 7 exactly when the byte is not zero, and nothing carries.
-    cdef uint64_t almost = EACH_BYTE(0x7F)
+    # '+' (0x2B) and '#' (0x23) differ in one bit, so that one comparison does for both.
     scan.high |= word
-    scan.not_nul &= word + almost
-    scan.not_wild &= ((word ^ EACH_BYTE(0x2B)) + almost) & ((word ^ EACH_BYTE(0x23)) + almost)
+    scan.not_nul &= word + EACH_BYTE(0x7F)
+    scan.not_wild &= ((word & EACH_BYTE(0xF7)) ^ EACH_BYTE(0x23)) + EACH_BYTE(0x7F)
 
 
 cdef inline int traits_of(const Scan* scan) noexcept:
@@ -150,6 +150,14 @@ cdef inline Py_ssize_t check_text(str text, str field, TextRule rule) except -1:
     if size > 65535 or scan_text(<const uint8_t*> utf8, size) & forbidden_by(rule):
         refuse_argument(text, field, rule)
     return size
+
+
+cdef inline str as_text(object value, str field, TextRule rule):
+    """A caller's text as an exact str, checked."""
+    if type(value) is not str:
+        return as_text_slow(value, field, rule)
+    check_text(<str> value, field, rule)
+    return <str> value
 
 
 cdef inline Py_ssize_t size_text(str text) except -1:

@@ -74,11 +74,11 @@ cdef const char* utf8_of_not_ascii(str text, str field, Py_ssize_t* size) except
     cannot_encode(field, "must not hold a surrogate code point", "MQTT-1.5.4-1")
 
 
-cdef str as_text(object value, str field, TextRule rule):
-    """A caller's text as an exact str, checked."""
+cdef str as_text_slow(object value, str field, TextRule rule):
+    """Text that is not an exact str: a StrEnum, or the caller's mistake."""
     if not isinstance(value, str):
         cannot_encode(field, f"must be str, not {type(value).__name__}")
-    cdef str text = value if type(value) is str else str.__str__(value)  # a subclass, such as a StrEnum
+    cdef str text = str.__str__(value)
     check_text(text, field, rule)
     return text
 

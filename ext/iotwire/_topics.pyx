@@ -1,10 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# cython: embedsignature=True, embedsignature.format=clinic
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """Topic names and topic filters: their rules, and which matches which (MQTT 5.0, 4.7 and 4.8.2)."""
 
 from libc.string cimport memchr, memcmp
-
-from types import GenericAlias
 
 from iotwire._faults cimport cannot_encode
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, utf8_of
@@ -177,6 +175,8 @@ cdef class TopicTree:
     @classmethod
     def __class_getitem__(cls, value):
         """`TopicTree[Handler]`, for type checkers."""
+        from types import GenericAlias
+
         return GenericAlias(cls, value)
 
     def __len__(self):

@@ -10,7 +10,7 @@ from typing import final
 
 from typing_extensions import Buffer, disjoint_base
 
-from iotwire._codes import ConnectReturnCode, ReasonCode
+from iotwire._enums import ConnectReturnCode, ReasonCode
 
 @disjoint_base
 class Record:

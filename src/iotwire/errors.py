@@ -9,8 +9,10 @@ No message in here, and no attribute, carries a password, a token, a key or a pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+TYPE_CHECKING = False  # as in `typing`, which costs more memory to import than the whole codec
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 __all__ = [
     "ConnectError",

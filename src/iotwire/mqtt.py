@@ -3,7 +3,8 @@
 Compiled, without sockets, clocks or threads; imports neither `ssl`, `asyncio` nor `cryptography`.
 """
 
-from iotwire._codes import ConnectReturnCode, PacketType, QoS, ReasonCode, RetainHandling
+from __future__ import annotations
+
 from iotwire._decoder import Decoder
 from iotwire._mqtt import (
     Auth,
@@ -28,6 +29,12 @@ from iotwire._mqtt import (
 )
 from iotwire._publish import PreparedPublish, encode_publish, encode_publish_header
 from iotwire._topics import TopicTree, topic_matches, validate_topic_filter, validate_topic_name
+
+TYPE_CHECKING = False  # as in `typing`, which costs more memory to import than all of this
+if TYPE_CHECKING:
+    from typing import Any
+
+    from iotwire._enums import ConnectReturnCode, PacketType, QoS, ReasonCode, RetainHandling
 
 __all__ = [
     "Auth",
@@ -63,3 +70,18 @@ __all__ = [
     "validate_topic_filter",
     "validate_topic_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The enums, made when one is first asked for: `enum` would be most of what this module costs."""
+    if name in ("ConnectReturnCode", "PacketType", "QoS", "ReasonCode", "RetainHandling"):
+        from iotwire import _enums
+
+        value: Any = getattr(_enums, name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

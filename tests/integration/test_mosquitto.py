@@ -314,7 +314,8 @@ async def test_paho_at_the_other_end(mosquitto: Mosquitto, way: str, version: in
         peer.tls_set(
             ca_certs=mosquitto.device.ca, certfile=str(mosquitto.device.cert), keyfile=str(mosquitto.device.key)
         )
-    peer.on_connect = lambda *_: peer.subscribe("to/paho/#", 2)
+    # Through its argument: a callback that refers to `peer` makes a cycle, and paho closes its sockets in `__del__`.
+    peer.on_connect = lambda client, *_: client.subscribe("to/paho/#", 2)
     peer.on_subscribe = lambda *_: loop.call_soon_threadsafe(is_subscribed.set_result, None)
     peer.on_message = lambda _client, _data, message: loop.call_soon_threadsafe(
         at_paho.put_nowait, (message.topic, message.payload, message.qos)

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decoding import calls, receive
+from decoding import anything, calls, receive
 from iotwire.errors import IotwireError
 from iotwire.mqtt import (
     ConnAck,
+    Connect,
     Decoder,
+    PreparedPublish,
     Publish,
     Subscribe,
     Subscription,
+    Will,
     decode,
     encode_publish,
+    encode_publish_header,
 )
 from vectors.mqtt import CASES
 
@@ -30,11 +34,6 @@ if TYPE_CHECKING:
     from iotwire.mqtt import Packet
 
 PING = b"\xd0\x00"
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 # Payloads as views.
@@ -196,3 +195,23 @@ def test_buffered_counts_what_is_not_yet_a_packet() -> None:
     assert decoder.buffered == 0
     list(receive(decoder, wire[:50], 7))
     assert decoder.buffered == 50
+
+
+def test_a_call_that_fails_lets_go_of_its_buffer() -> None:
+    data = bytearray(b"\x30\x05\x00\x03a/#" + bytes(100))
+    for call in calls(
+        lambda: decode(data),
+        lambda: Decoder().feed(data),
+        lambda: encode_publish("#", data),
+        lambda: encode_publish("t", data, 1),
+        lambda: encode_publish_header("#", data),
+        lambda: PreparedPublish("t", 1).encode(data, 0),
+        lambda: Publish("t", data, qos=1, packet_id=0),
+        lambda: Publish("#", data),
+        lambda: Will("#", data),
+        lambda: Connect("c", password=data).encode(4),
+    ):
+        with pytest.raises(IotwireError):
+            call()
+        # Python refuses to resize a bytearray that somebody still looks at.
+        data.append(0)

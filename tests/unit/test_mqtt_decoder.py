@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+import pickle
+from typing import TYPE_CHECKING
 
 import pytest
 
-from decoding import calls, receive
+from decoding import anything, calls, receive
 from iotwire.errors import EncodeError, IotwireError, PacketTooLargeError, WireError
 from iotwire.mqtt import (
     Connect,
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     pass
 
 PING = b"\xd0\x00"
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 # The largest packet taken.
@@ -119,6 +115,16 @@ def test_the_failure_of_one_decoder_is_not_anothers() -> None:
     with pytest.raises(WireError):
         Decoder().feed(b"\x00\x00")
     assert Decoder().feed(PING) == [PingResp()]
+
+
+def test_an_error_survives_pickling_with_all_it_says() -> None:
+    with pytest.raises(WireError) as caught:
+        Decoder().feed(PING + b"\x30\x05\x00\x03a/#")
+    restored = pickle.loads(pickle.dumps(caught.value))
+    assert type(restored) is type(caught.value)
+    assert str(restored) == str(caught.value)
+    assert vars(restored) == vars(caught.value)
+    assert restored.packets == [PingResp()]
 
 
 def test_an_error_keeps_its_packets_apart_from_later_errors() -> None:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import pickle
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from decoding import receive
-from iotwire.errors import PacketTooLargeError, WireError
+from decoding import WAYS, anything, calls, outcome, receive, story
+from iotwire.errors import EncodeError, PacketTooLargeError, WireError
 from iotwire.mqtt import (
+    Connect,
     Decoder,
+    Packet,
+    Publish,
+    SubAck,
+    Subscribe,
+    Subscription,
+    Will,
+    decode,
     encode_publish,
+    topic_matches,
 )
+from vectors.mqtt import CASES, MALFORMED_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from iotwire.mqtt import Packet
 
 PING = b"\xd0\x00"
 MIB = 1 << 20
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 class _allocations:  # noqa: N801  # reads as the `with` statement it is for
@@ -141,3 +147,86 @@ def test_a_large_packet_may_be_received_a_few_bytes_at_a_time() -> None:
             packets += decoder.buffer_updated(size)
             start += size
         assert [packet.encode() for packet in packets] == [part]
+
+
+# Leaks.
+
+
+def use_every_way(wire: bytes, version: int) -> None:
+    """Take bytes through everything that makes or drops objects, and fail half-way where they are wrong."""
+    for way in WAYS.values():
+        packets, _ = story(way(wire, version))
+        for packet in packets:
+            packet.encode(version)
+            repr(packet)
+            hash(packet)
+            pickle.loads(pickle.dumps(packet))
+            for name in dir(packet):
+                if not name.startswith("_"):
+                    getattr(packet, name)
+    [*Decoder(version, payload="view").feed(wire[:5])]
+    outcome(wire, version)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_nothing_leaks_whether_packets_are_right_or_wrong(version: int) -> None:
+    wires = [vector.wire for vector, of in (*CASES, *MALFORMED_CASES) if of == version and len(vector.wire) < 300]
+    wires += [wire[:-1] + bytes([wire[-1] ^ 0xFF]) for wire in wires]
+    good = [wire for wire in wires if isinstance(outcome(wire, version), Packet)]
+
+    def one_round() -> None:
+        for wire in wires:
+            try:
+                use_every_way(wire, version)
+            except WireError:
+                continue
+        for wire in good:
+            [packet] = Decoder(version).feed(wire)
+            with contextlib.suppress(EncodeError):
+                packet.encode(9 - version)
+
+    # What is made once and kept (caches, interned names) is made in the first rounds.
+    for _ in range(3):
+        one_round()
+    rounds = 5
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    objects = len(gc.get_objects())
+    for _ in range(rounds):
+        one_round()
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    # One small object lost for one packet of one round would be tens of kilobytes.
+    assert after - before < 20 * len(wires) * rounds
+    assert len(gc.get_objects()) - objects < len(wires)
+
+
+def test_calls_that_fail_leave_no_object_behind() -> None:
+    def mistakes() -> None:
+        for make in calls(
+            lambda: Publish("t", content_type="x", user_properties=[("a", "b"), ("c", 1)]),  # type: ignore[list-item]
+            lambda: Publish("t", qos=1, packet_id=0, user_properties=[("a", "b")]),
+            lambda: encode_publish("#", bytearray(100), user_properties=[("a", "b")]),
+            lambda: encode_publish("t", bytearray(100), 1, False, 70000),
+            lambda: Connect("c", will=Will("w", bytearray(10)), receive_maximum=0),
+            lambda: Subscribe(1, [Subscription("a"), Subscription("a/#/b")]),
+            lambda: SubAck(1, [0, 1, 2, 300]),
+            lambda: decode(bytearray(b"\x30\x05\x00\x03a/#")),
+            lambda: topic_matches("a/#", "\ud800"),
+        ):
+            with contextlib.suppress(EncodeError, WireError):
+                make()
+
+    for _ in range(100):
+        mistakes()
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(1000):
+        mistakes()
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after - before < 20_000

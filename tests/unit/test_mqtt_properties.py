@@ -224,6 +224,11 @@ def keywords(carrier: str, identifier: int, value: object) -> dict[str, object]:
     return {name: value, **companion(carrier, identifier)[1]}
 
 
+def holder_of(packet: Any, carrier: str) -> Any:
+    """What the properties are attributes of: the packet, or the will inside it."""
+    return packet.will if carrier == "Will" else packet
+
+
 @each_carrier
 @each_property
 def test_a_property_is_taken_by_the_packets_of_its_row_and_no_others(identifier: int, carrier: str) -> None:
@@ -237,7 +242,7 @@ def test_a_property_is_taken_by_the_packets_of_its_row_and_no_others(identifier:
             assert made.encode() == one
             [decoded] = Decoder(5).feed(one)
             assert decoded == made
-            holder = decoded.will if carrier == "Will" else decoded  # type: ignore[union-attr]
+            holder = holder_of(decoded, carrier)
             for name, expected in keywords(carrier, identifier, value).items():
                 assert getattr(holder, name) == expected
                 assert isinstance(getattr(holder, name), bool) is isinstance(prop.good[0][0], bool) or name != prop.name
@@ -329,7 +334,7 @@ def test_properties_left_out_read_as_none_or_nothing(carrier: str) -> None:
     wire, make = CARRIERS[carrier]
     [decoded] = Decoder(5).feed(wire(b""))
     for packet in (decoded, make()):
-        holder = packet.will if carrier == "Will" else packet
+        holder = holder_of(packet, carrier)
         for identifier, prop in PROPERTIES.items():
             many = (carrier, identifier) == ("PUBLISH", 0x0B)
             name = "subscription_identifiers" if many else prop.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decoding import outcome
+from decoding import anything, outcome
 from iotwire.errors import IotwireError
 from iotwire.mqtt import Auth, ConnAck, Connect, Decoder, Publish, Will, encode_publish
 
@@ -22,11 +22,6 @@ SPELLINGS = (SECRET, SECRET_BYTES.hex(), SECRET_BYTES.hex(" "), str(list(SECRET_
 
 def shows_secret(text: str) -> bool:
     return any(spelling in text for spelling in SPELLINGS)
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 HOLDERS: dict[str, Callable[[], object]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decoding import calls
+from decoding import anything, calls
 from iotwire.errors import EncodeError, IotwireError, WireError
 from iotwire.mqtt import (
     Connect,
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 
 PING = b"\xd0\x00"
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 ROUNDS = 300

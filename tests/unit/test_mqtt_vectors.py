@@ -364,7 +364,7 @@ def test_calling_init_again_changes_nothing(vector: Vector) -> None:
     before = repr(packet)
     for other in VECTORS:
         if type(other.packet) is type(packet):
-            positional = [getattr(other.packet, name) for name in type(packet).__match_args__]
+            positional = [getattr(other.packet, name) for name in MATCH_ARGS[type(packet)]]
             with contextlib.suppress(IotwireError, TypeError, AttributeError):
                 packet.__init__(*positional)  # type: ignore[misc]
             assert packet == vector.packet

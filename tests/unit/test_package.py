@@ -25,7 +25,7 @@ PACKAGE_SOURCES = sorted((CHECKOUT / "src" / "iotwire").rglob("*.py"))
 
 # From the bottom to the top. Whoever adds a part says here where it stands.
 LAYERS = [
-    {"errors", "_codes", "mqtt", *(source.stem for source in EXTENSION_SOURCES)},
+    {"errors", "_codes", "_enums", "mqtt", *(source.stem for source in EXTENSION_SOURCES)},
     {"credentials", "endpoint", "route"},
     {"transport"},
     {"client"},

@@ -12,17 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoding import calls
+from decoding import anything, calls
 from iotwire.errors import EncodeError, IotwireError
 from iotwire.mqtt import TopicTree, topic_matches, validate_topic_filter, validate_topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-
-def anything(value: object) -> Any:
-    """A value of the wrong type, past the type checker."""
-    return value
 
 
 # Names.
@@ -133,7 +128,8 @@ BAD_FILTERS = [
 @pytest.mark.parametrize("topic_filter", GOOD_FILTERS, ids=lambda text: ascii(text[:30]))
 def test_a_good_filter_is_taken(topic_filter: str) -> None:
     validate_topic_filter(topic_filter)
-    TopicTree().add(topic_filter, 1)
+    tree: TopicTree[Any] = TopicTree()
+    tree.add(topic_filter, 1)
 
 
 @pytest.mark.parametrize("topic_filter", BAD_FILTERS, ids=lambda text: ascii(text[:30]))
@@ -141,7 +137,7 @@ def test_a_bad_filter_is_refused(topic_filter: str) -> None:
     with pytest.raises(EncodeError) as caught:
         validate_topic_filter(topic_filter)
     assert caught.value.field == "topic_filter"
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     with pytest.raises(EncodeError):
         tree.add(topic_filter, 1)
     assert tree.match("a") == []
@@ -149,7 +145,7 @@ def test_a_bad_filter_is_refused(topic_filter: str) -> None:
 
 @pytest.mark.parametrize("value", [b"a", None, 7, ["a"]], ids=repr)
 def test_what_is_no_str_is_refused(value: object) -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     for call in calls(
         lambda: validate_topic_name(anything(value)),
         lambda: validate_topic_filter(anything(value)),
@@ -161,6 +157,16 @@ def test_what_is_no_str_is_refused(value: object) -> None:
     ):
         with pytest.raises(EncodeError):
             call()
+
+
+def test_arguments_may_be_given_by_name() -> None:
+    validate_topic_name(topic="a")
+    validate_topic_filter(topic_filter="a/#")
+    assert topic_matches(topic_filter="a/#", topic="a")
+    tree: TopicTree[Any] = TopicTree()
+    tree.add(topic_filter="a", value=1)
+    assert tree.match(topic="a") == [1]
+    assert tree.remove(topic_filter="a", value=1)
 
 
 # Matching: the examples of the standard (4.7.1 to 4.7.3), and what follows from them.
@@ -251,7 +257,7 @@ MALFORMED_PAIRS = [
 @pytest.mark.parametrize(("topic_filter", "topic"), MATCHES)
 def test_a_filter_matches(topic_filter: str, topic: str) -> None:
     assert topic_matches(topic_filter, topic) is True
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     tree.add(topic_filter, "value")
     assert tree.match(topic) == ["value"]
 
@@ -259,7 +265,7 @@ def test_a_filter_matches(topic_filter: str, topic: str) -> None:
 @pytest.mark.parametrize(("topic_filter", "topic"), MISMATCHES)
 def test_a_filter_does_not_match(topic_filter: str, topic: str) -> None:
     assert topic_matches(topic_filter, topic) is False
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     tree.add(topic_filter, "value")
     assert tree.match(topic) == []
 
@@ -275,7 +281,7 @@ def test_what_is_malformed_matches_nothing(topic_filter: str, topic: str) -> Non
 
 
 def test_a_malformed_name_matches_nothing_in_a_tree() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     for topic_filter in ("#", "+", "a/#", "+/+"):
         tree.add(topic_filter, topic_filter)
     for topic in ("", "#", "+", "a/#", "a/+"):
@@ -353,7 +359,7 @@ def test_matching_agrees_on_all_short_filters_and_names() -> None:
 def test_a_tree_agrees_with_trying_every_filter(
     kept: list[tuple[str, int]], topics: list[str], data: st.DataObject
 ) -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     model: list[tuple[str, int]] = []
     for topic_filter, value in kept:
         tree.add(topic_filter, value)
@@ -375,7 +381,7 @@ def _same_place(entry: tuple[str, int], other: tuple[str, int]) -> bool:
 
 
 def test_each_add_is_one_entry_and_each_remove_takes_one() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     value = object()
     for _ in range(3):
         tree.add("a/+", value)
@@ -391,7 +397,7 @@ def test_each_add_is_one_entry_and_each_remove_takes_one() -> None:
 
 
 def test_values_may_be_anything() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     values: list[Any] = [None, [], {}, lambda: None, tree, "x"]
     for value in values:
         tree.add("#", value)
@@ -402,7 +408,7 @@ def test_values_may_be_anything() -> None:
 
 
 def test_a_tree_lets_go_of_what_is_removed() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     value = object()
     before = sys.getrefcount(value)
     for number in range(100):
@@ -413,14 +419,14 @@ def test_a_tree_lets_go_of_what_is_removed() -> None:
 
 
 def test_a_list_of_matches_is_the_callers_own() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     tree.add("a", 1)
     tree.match("a").append(2)
     assert tree.match("a") == [1]
 
 
 def test_ten_thousand_filters_give_each_topic_its_own_matches() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     for number in range(10_000):
         tree.add(f"building/{number % 100}/room/{number // 100}/+", number)
     tree.add("building/#", "all")
@@ -448,7 +454,7 @@ def test_matching_looks_at_the_topics_levels_and_not_at_the_filters() -> None:
 
         __hash__ = None  # type: ignore[assignment]
 
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     values = [Value() for _ in range(1000)]
     for number, value in enumerate(values):
         tree.add(f"a/{number}/c", value)
@@ -464,7 +470,7 @@ def test_matching_looks_at_the_topics_levels_and_not_at_the_filters() -> None:
 )
 def test_the_deepest_filters_overflow_nothing(deep: str) -> None:
     topic = deep.replace("+", "a").replace("#", "a")
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     tree.add(deep, 1)
     tree.add(deep, 2)
     assert tree.match(topic) == [1, 2]
@@ -479,7 +485,7 @@ def test_the_deepest_filters_overflow_nothing(deep: str) -> None:
 def test_a_deep_tree_is_freed_on_a_thread_with_a_small_stack() -> None:
     def build_and_drop() -> None:
         for topic_filter in ("/" * 65535, "a/" * 32767 + "a"):
-            tree = TopicTree()
+            tree: TopicTree[Any] = TopicTree()
             tree.add(topic_filter, 1)
             del tree
 
@@ -495,7 +501,7 @@ def test_a_deep_tree_is_freed_on_a_thread_with_a_small_stack() -> None:
 
 def test_many_wildcards_on_one_path_do_not_multiply_without_end() -> None:
     # Both "a" and "+" at each of 12 levels: 4096 filters match, and no filter is visited twice.
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     for number, parts in enumerate(itertools.product("a+", repeat=12)):
         tree.add("/".join(parts), number)
     assert sorted(tree.match("/".join("a" * 12))) == list(range(4096))
@@ -513,7 +519,7 @@ def _frequent_thread_switches() -> Iterator[None]:
 
 
 def test_a_tree_changed_by_another_thread_while_it_matches_does_not_crash() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     topic_filters = ["/".join(parts) for parts in itertools.product(["a", "+", "b"], repeat=3)] + ["a/#", "#"]
     done = threading.Event()
     failures: list[BaseException] = []
@@ -549,7 +555,7 @@ def test_a_tree_changed_by_another_thread_while_it_matches_does_not_crash() -> N
 
 
 def test_a_value_that_changes_the_tree_while_it_is_compared_does_not_crash() -> None:
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
 
     class Meddler:
         def __eq__(self, other: object) -> bool:
@@ -577,7 +583,7 @@ def test_an_error_from_a_value_leaves_the_tree_whole() -> None:
 
         __hash__ = None  # type: ignore[assignment]
 
-    tree = TopicTree()
+    tree: TopicTree[Any] = TopicTree()
     tree.add("a", Sore())
     tree.add("a", 1)
     with pytest.raises(ZeroDivisionError):
