@@ -130,8 +130,8 @@ class Mqtt5(Peer):
         }
         return self._contender(f"result = PublishPacket(topic, payload{options}{properties}).write()", names)
 
-    def decode(self, message: Message, read: Read, *, given: str = "buffer") -> Entry:
-        """`given` is what `read` is called with: the memoryview made beforehand, one made on the spot, or bytes."""
+    def decode(self, message: Message, read: Read, *, given: str = "memoryview(data)") -> Entry:
+        """`given` is what `read` is called with: a memoryview of what came, `view` made beforehand, or the bytes."""
         if message.version != 5:
             return self._missing(MQTT_5_ONLY)
         reads = {
@@ -140,7 +140,7 @@ class Mqtt5(Peer):
             Read.ALL: "; result.topic; result.payload; result.qos; result.packet_id"
             "; result.content_type; result.user_properties",
         }[read]
-        names = {"read": self._mqtt5.read, "buffer": memoryview(message.wire), "data": message.wire}
+        names = {"read": self._mqtt5.read, "view": memoryview(message.wire), "data": message.wire}
         return self._contender(f"result, _ = read({given}){reads}", names, self._fields)
 
     def decode_stream(self, messages: list[Message]) -> Entry:

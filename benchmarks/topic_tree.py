@@ -46,7 +46,7 @@ def tree_of(filters: list[str]) -> Any:
     """A TopicTree that holds each filter with a value."""
     from iotwire.mqtt import TopicTree
 
-    tree = TopicTree()
+    tree: Any = TopicTree()
     for number, topic_filter in enumerate(filters):
         tree.add(topic_filter, number)
     return tree

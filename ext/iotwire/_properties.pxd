@@ -1,4 +1,5 @@
 # cython: language_level=3
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from iotwire._cursor cimport Cursor
@@ -14,6 +15,7 @@ cdef enum Identifier:  # the few that the codec itself asks about; the table has
 cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen)
 cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats)
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
+cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen)
 cdef tuple attributes_of(int packet)
 cdef int refuse_properties(tuple attributes, uint64_t seen) except -1
 

@@ -8,6 +8,8 @@ Values become Python objects when they are read.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._arguments cimport as_binary, as_flag, as_int, as_tuple
@@ -21,6 +23,9 @@ from iotwire._frame cimport (
     UNSUBACK,
 )
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, TextRule, as_text, check_text, put_text, read_text, skip_text
+
+cdef extern from "Python.h":
+    PyObject** PySequence_Fast_ITEMS(object sequence)
 
 cdef enum Kind:  # the data types of 1.5, told apart where their values have rules of their own
     UNKNOWN
@@ -141,24 +146,32 @@ cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen):
 
 cdef uint64_t check_properties(Cursor* block, int packet) except? 0:
     cdef uint64_t seen = 0
-    cdef Cursor at
+    cdef const uint8_t* at
     cdef int identifier
     cdef const Row* row
     while block.pos < block.end:
-        at = block[0]
-        identifier = read_varint(block)
-        if identifier >= IDENTIFIERS or table[identifier].kind == UNKNOWN:
-            malformed(&at, f"there is no property 0x{identifier:02X}", "2.2.2.2")
-        row = &table[identifier]
-        if not row.packets >> packet & 1:
-            malformed(&at, f"{names[identifier]} is not allowed here", "2.2.2.2")
-        if has(seen, identifier) and not row.repeats >> packet & 1:
-            violation(&at, f"{names[identifier]} stands more than once", clauses[identifier])
+        at = block.pos
+        identifier = read_u8(block)
+        if identifier >= 0x80:  # longer than a byte: either no property, or not written as short as it could be
+            block.pos = at
+            identifier = read_varint(block)
+        row = &table[identifier] if identifier < IDENTIFIERS else NULL
+        if row == NULL or not row.packets >> packet & 1 or (has(seen, identifier) and not row.repeats >> packet & 1):
+            block.pos = at
+            refuse_identifier(block, identifier, row, packet)
         seen |= <uint64_t> 1 << identifier
         skip_value(block, identifier, row)
     if has(seen, AUTHENTICATION_DATA) and not has(seen, AUTHENTICATION_METHOD):
         violation(block, "authentication data without an authentication method", "3.1.2.11.10")
     return seen
+
+
+cdef int refuse_identifier(Cursor* block, int identifier, const Row* row, int packet) except -1:
+    if row == NULL or row.kind == UNKNOWN:
+        return malformed(block, f"there is no property 0x{identifier:02X}", "2.2.2.2")
+    if not row.packets >> packet & 1:
+        return malformed(block, f"{names[identifier]} is not allowed here", "2.2.2.2")
+    return violation(block, f"{names[identifier]} stands more than once", clauses[identifier])
 
 
 cdef inline int skip_value(Cursor* block, int identifier, const Row* row) except -1:
@@ -199,22 +212,43 @@ cdef inline int64_t read_number(Cursor* block, int identifier, const Row* row) e
 
 cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats):
     """One property as a Python object; where it is absent None, or () for one that may repeat."""
-    cdef list found
     cdef Cursor c
-    cdef int here
     if not has(seen, identifier):
         return () if repeats else None
     c = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, cursor_fault)
-    found = [] if repeats else None
+    if repeats:
+        return all_values(c, identifier)
+    find_next(&c, identifier)
+    return read_value(&c, identifier)
+
+
+cdef tuple all_values(Cursor c, int identifier):
+    """The values of a property that repeats, in wire order: counted first, to make no list on the way."""
+    cdef Cursor again = c
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t i
+    cdef tuple values
+    while find_next(&c, identifier):
+        step_over(&c, table[identifier].kind)
+        count += 1
+    values = PyTuple_New(count)
+    for i in range(count):
+        find_next(&again, identifier)
+        value = read_value(&again, identifier)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(values, i, value)
+    return values
+
+
+cdef inline bint find_next(Cursor* c, int identifier) except -1:
+    """Go to the next value of a property, behind its identifier. False at the end of the block."""
+    cdef int here
     while c.pos < c.end:
-        here = read_u8(&c)
-        if here != identifier:
-            step_over(&c, table[here].kind)
-        elif repeats:
-            found.append(read_value(&c, identifier))
-        else:
-            return read_value(&c, identifier)
-    return tuple(found)
+        here = read_u8(c)
+        if here == identifier:
+            return True
+        step_over(c, table[here].kind)
+    return False
 
 
 cdef inline int step_over(Cursor* block, Kind kind) except -1:
@@ -239,8 +273,7 @@ cdef object read_value(Cursor* block, int identifier):
     cdef const Row* row = &table[identifier]
     cdef Py_ssize_t size
     if row.kind == PAIR:
-        name = read_text(block)
-        return (name, read_text(block))
+        return (read_text(block), read_text(block))
     if row.kind == TEXT or row.kind == TOPIC:
         return read_text(block)
     if row.kind == BINARY:
@@ -254,6 +287,11 @@ cdef object read_value(Cursor* block, int identifier):
 # ---- encode
 
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
+    """`encode_property_array` for the values of a tuple."""
+    return encode_property_array(packet, PySequence_Fast_ITEMS(values), seen)
+
+
+cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen):
     """The property block for `values`, one for each property the packet may carry, in ascending order of identifier.
 
     None where all are absent. Each value is first brought to an exact immutable type, then measured, then put: nothing
@@ -267,9 +305,9 @@ cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
     cdef bytes block
     seen[0] = 0
     for i in range(allowed_count[packet]):
-        value = values[i]
-        if value is None or value is ():
+        if values[i] == <PyObject*> None or values[i] == <PyObject*> ():
             continue
+        value = <object> values[i]
         identifier = allowed[packet][i]
         exact = as_property(packet, identifier, value, &size)
         if exact is ():
@@ -333,7 +371,7 @@ cdef int size_number(Kind kind, uint32_t number) noexcept:
 
 cdef tuple as_pairs(object value, Py_ssize_t* size):
     """User properties as a tuple of (str, str) tuples: the caller's own where it is that already."""
-    cdef tuple pairs = as_tuple(value, "user_properties", "(str, str) pairs")
+    cdef tuple pairs = value if type(value) is tuple else as_tuple(value, "user_properties", "(str, str) pairs")
     for pair in pairs:
         if type(pair) is not tuple or len(<tuple> pair) != 2 or type((<tuple> pair)[0]) is not str \
                 or type((<tuple> pair)[1]) is not str:

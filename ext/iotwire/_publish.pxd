@@ -1,12 +1,13 @@
 # cython: language_level=3
 """What every way to a PUBLISH checks of its arguments: `Publish`, `encode_publish` and `PreparedPublish`."""
 
-from libc.stdint cimport uint8_t, uint64_t
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 from iotwire._arguments cimport as_flag, as_int
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport PUBLISH
-from iotwire._properties cimport encode_properties
+from iotwire._properties cimport encode_property_array
 
 cdef enum PublishFlag:  # of the first byte [3.3.1]
     RETAIN = 0x01
@@ -44,7 +45,13 @@ cdef inline bytes publish_properties(
         and topic_alias is None and user_properties is ()
     ):
         return None
-    return encode_properties(PUBLISH, (
-        payload_format_indicator, message_expiry_interval, content_type, response_topic, correlation_data,
-        subscription_identifiers, topic_alias, user_properties,
-    ), seen)
+    cdef (PyObject*)[8] values
+    values[0] = <PyObject*> payload_format_indicator
+    values[1] = <PyObject*> message_expiry_interval
+    values[2] = <PyObject*> content_type
+    values[3] = <PyObject*> response_topic
+    values[4] = <PyObject*> correlation_data
+    values[5] = <PyObject*> subscription_identifiers
+    values[6] = <PyObject*> topic_alias
+    values[7] = <PyObject*> user_properties
+    return encode_property_array(PUBLISH, values, seen)

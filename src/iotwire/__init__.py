@@ -7,8 +7,6 @@ emulator.
 
 from __future__ import annotations
 
-from importlib import import_module
-
 # What `typing.TYPE_CHECKING` is, without the 1.7 MB of memory that importing `typing` takes.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +78,8 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("iotwire")
     elif name in __all__:
+        from importlib import import_module
+
         # Whatever has no room of its own is an error class.
         value = getattr(import_module(f".{_ROOM_OF.get(name, 'errors')}", __name__), name)
     else:

@@ -40,7 +40,7 @@ class WireError(IotwireError, ValueError):
     """The peer's bytes are wrong, and more bytes will not mend them.
 
     reason_code: the MQTT 5.0 reason code to answer with in DISCONNECT or CONNACK (0x80-0xFF).
-    offset: bytes from the first byte of the packet to what is wrong.
+    offset: bytes from the first byte of the packet to what is wrong; None where no one byte is.
     clause: the requirement that is broken, such as "MQTT-3.3.2-2", or a section of the standard, such as "2.2.2.2".
     packets: what the same `Decoder` call had decoded before it met the error, in order.
     """
@@ -53,7 +53,7 @@ class WireError(IotwireError, ValueError):
         message: str = "",
         *,
         reason_code: int | None = None,
-        offset: int = 0,
+        offset: int | None = None,
         clause: str = "",
         packets: Sequence[Any] = (),
     ) -> None:
@@ -65,7 +65,7 @@ class WireError(IotwireError, ValueError):
         self.packets = list(packets)
 
     def __str__(self) -> str:
-        where = f" at byte {self.offset}"
+        where = "" if self.offset is None else f" at byte {self.offset}"
         return f"{self.message}{where} [{self.clause}]" if self.clause else f"{self.message}{where}"
 
     def __reduce__(self) -> tuple[Any, ...]:

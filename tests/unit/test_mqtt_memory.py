@@ -170,7 +170,8 @@ def use_every_way(wire: bytes, version: int) -> None:
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_nothing_leaks_whether_packets_are_right_or_wrong(version: int) -> None:
-    wires = [vector.wire for vector, of in (*CASES, *MALFORMED_CASES) if of == version and len(vector.wire) < 300]
+    wires = [vector.wire for vector, of in CASES if of == version and len(vector.wire) < 300]
+    wires += [vector.wire for vector, of in MALFORMED_CASES if of == version and len(vector.wire) < 300]
     wires += [wire[:-1] + bytes([wire[-1] ^ 0xFF]) for wire in wires]
     good = [wire for wire in wires if isinstance(outcome(wire, version), Packet)]
 

@@ -64,7 +64,7 @@ def name_of(line: Line) -> str:
     return f"{line['id']} {line['type']} v{line['version']} {line['hex'][:80]} ({line['why'] or line['source']})"
 
 
-# Vectors whose label and the standard (as DESIGN.md reads it) disagree; each with the clause.
+# Vectors whose label and the standard disagree; each with the clause.
 LABELLED_VALID_BUT_REFUSED = {
     1688: "a PUBREL of 3.1.1 with a reason code and properties: 3.1.1 has a remaining length of 2 there (3.6.1)",
 }

@@ -217,7 +217,7 @@ class Distributor:
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self._tree = TopicTree()
+        self._tree: TopicTree[Inbox] = TopicTree()
         self._catch_all: list[Inbox] = []
         self._inboxes: set[Inbox] = set()
         self._unclaimed = Inbox(None, max_messages, max_bytes)
@@ -264,7 +264,7 @@ class Distributor:
 
     def deliver(self, message: Publish, receipt: Receipt | None) -> None:
         """Give a message to all who asked for it. An acknowledgement that nobody holds back after this is due."""
-        inboxes: list[Inbox] = self._tree.match(message.topic) + self._catch_all
+        inboxes = self._tree.match(message.topic) + self._catch_all
         taken = False
         for inbox in inboxes:
             if inbox.is_abandoned:

@@ -115,7 +115,7 @@ class Hub:
         self.limits = limits
         self.stats = EmulatorStats()
         self._devices: dict[str, Device] = {}
-        self._tree = TopicTree()
+        self._tree: TopicTree[_Subscriber] = TopicTree()
         self._subscribers: dict[Device, dict[str, _Subscriber]] = {}
         self._retained: dict[str, Message] = {}
         self._retained_bytes = 0
