@@ -193,6 +193,8 @@ cdef class Decoder:
         return source
 
     cdef int append(self, const void* data, Py_ssize_t size) except -1:
+        if size == 0:  # then there need not be any storage
+            return 0
         self.reserve(size)
         memcpy(PyBytes_AS_STRING(self.storage) + self.end, data, size)
         self.end += size

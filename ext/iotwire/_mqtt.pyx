@@ -5,8 +5,8 @@
 The packets stand in the order of their type numbers. Under each class come its encoder and its decoder, field by field in
 wire order, so that either can be read with the standard open beside it. Numbers in brackets are clauses of MQTT 5.0.
 
-What is not here: the property table (`_properties`), topic rules (`_topics`), the fixed header (`_packet`), and the
-stream of packets (`_decoder`). No packet is ever half checked: __init__ and the decoder refuse what the standard forbids,
+What is not here: the property table (`_properties`), topic rules (`_topics`), the fixed header (`_frame`), the
+stream of packets (`_decoder`), and PUBLISH without a packet object (`_publish`). No packet is ever half checked: __init__ and the decoder refuse what the standard forbids,
 so an encoder has only to ask what its version can carry.
 
 Packets are immutable and may be shared between threads.
@@ -19,9 +19,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
-from iotwire._cursor cimport (
-    Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take,
-)
+from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
 from iotwire._frame cimport (
@@ -29,13 +27,10 @@ from iotwire._frame cimport (
     PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame, too_long,
 )
 from iotwire._properties cimport (
-    TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties,
-    refuse_properties,
+    TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties, refuse_properties,
 )
 from iotwire._publish cimport DUP, QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
-from iotwire._text cimport (
-    ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of,
-)
+from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
 from iotwire._codes import REASON_CODES
@@ -46,6 +41,7 @@ cdef extern from "Python.h":
     ctypedef void (*freefunc)(void* memory) noexcept
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
+        const char* tp_doc
         Py_ssize_t tp_basicsize
         allocfunc tp_alloc
         freefunc tp_free
@@ -76,6 +72,9 @@ cdef extern from *:
 
 
 # ---- what all packets share -------------------------------------------------------------------------------------------
+
+cdef enum:
+    NO_PROPERTIES = -1  # for `finish_class`: what it finishes can carry none
 
 REQUIRED = object()  # in a class's `_fields`: an argument without a default
 _SECRETS = frozenset({"password", "authentication_data"})
@@ -172,15 +171,34 @@ cdef class Property:
         raise AttributeError(f"{self.__name__} cannot be deleted: packets are immutable")
 
 
-cdef int install_properties(type cls, int packet) except -1:
-    """Put an attribute on `cls` for each property that `packet` may carry. Done once, before anyone sees the class."""
-    cdef tuple rows = attributes_of(packet)
+cdef int finish_class(type cls, int packet) except -1:
+    """Put on `cls` an attribute for each property that `packet` may carry, and a signature for those who look for one."""
     cdef dict attributes = <dict> (<PyTypeObject*> cls).tp_dict
-    attributes["_properties"] = rows
-    for identifier, name, repeats, clause in rows:
-        attributes[name] = Property(identifier, name, repeats, clause)
+    if packet != NO_PROPERTIES:
+        attributes["_properties"] = attributes_of(packet)
+        for identifier, name, repeats, clause in cls._properties:
+            attributes[name] = Property(identifier, name, repeats, clause)
+    signature = signature_of(cls)
+    signatures.append(signature)
+    (<PyTypeObject*> cls).tp_doc = PyBytes_AS_STRING(signature)
     PyType_Modified(<PyTypeObject*> cls)
     return 0
+
+
+cdef list signatures = []  # keeps alive what tp_doc points to
+
+
+cdef bytes signature_of(type cls):
+    """The __init__ of a class as `inspect.signature` wants it, by the tables that the class is made of."""
+    cdef list parameters = []
+    for name, default in cls._fields.items():
+        if name not in cls.__match_args__ and "*" not in parameters:
+            parameters.append("*")
+        parameters.append(name if default is REQUIRED else f"{name}={default!r}")
+    if cls._properties and "*" not in parameters:
+        parameters.append("*")
+    parameters += [f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties]
+    return f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}".encode()
 
 
 cdef class Packet(Record):
@@ -380,6 +398,8 @@ cdef enum ConnectFlag:  # [3.1.2.3]
 
 @cython.final
 cdef class Will(Record):
+    """What the server publishes when the connection ends without DISCONNECT [3.1.2.5]."""
+
     __match_args__ = ("topic", "payload")
     _fields = {"topic": REQUIRED, "payload": b"", "qos": 0, "retain": False}
 
@@ -410,6 +430,8 @@ cdef class Will(Record):
 @cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Connect(Packet):
+    """CONNECT [3.1]; the protocol level is the version it is encoded with."""
+
     __match_args__ = ("client_id",)
     _fields = {
         "client_id": "", "clean_start": True, "keep_alive": 60, "username": None, "password": None, "will": None,
@@ -546,6 +568,8 @@ cdef Will decode_will(Cursor* body, int connect_flags, int version):
 
 @cython.final
 cdef class ConnAck(Packet):
+    """CONNACK [3.2]."""
+
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0, "session_present": False}
 
@@ -604,10 +628,11 @@ cdef Packet decode_connack(Cursor* body, int version):
 
 # ---- PUBLISH [3.3] ---------------------------------------------------------------------------------------------------
 
-
 @cython.final
 @cython.no_gc  # a payload is bytes or a view of bytes: no cycle can run through it
 cdef class Publish(Packet):
+    """PUBLISH [3.3]."""
+
     __match_args__ = ("topic", "payload")
     _fields = {"topic": REQUIRED, "payload": b"", "qos": 0, "retain": False, "dup": False, "packet_id": None}
 
@@ -745,24 +770,32 @@ cdef inline Packet decode_acknowledgement(Acknowledgement packet, int first, Cur
 
 @cython.final
 cdef class PubAck(Acknowledgement):
+    """PUBACK: the answer to a PUBLISH of QoS 1 [3.4]."""
+
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBACK << 4, packet_id, reason_code, reason_string, user_properties)
 
 
 @cython.final
 cdef class PubRec(Acknowledgement):
+    """PUBREC: the first answer to a PUBLISH of QoS 2 [3.5]."""
+
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBREC << 4, packet_id, reason_code, reason_string, user_properties)
 
 
 @cython.final
 cdef class PubRel(Acknowledgement):
+    """PUBREL: the answer to PUBREC [3.6]."""
+
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBREL << 4 | 0b0010, packet_id, reason_code, reason_string, user_properties)
 
 
 @cython.final
 cdef class PubComp(Acknowledgement):
+    """PUBCOMP: the answer to PUBREL, the end of a QoS 2 exchange [3.7]."""
+
     def __init__(self, packet_id, reason_code=0, *, reason_string=None, user_properties=()):
         make_acknowledgement(self, PUBCOMP << 4, packet_id, reason_code, reason_string, user_properties)
 
@@ -779,6 +812,8 @@ cdef enum SubscriptionOption:  # [3.8.3.1]
 
 @cython.final
 cdef class Subscription(Record):
+    """A topic filter and its options, a part of SUBSCRIBE [3.8.3]."""
+
     __match_args__ = ("topic_filter", "qos")
     _fields = {
         "topic_filter": REQUIRED, "qos": 0, "no_local": False, "retain_as_published": False, "retain_handling": 0,
@@ -817,6 +852,8 @@ cdef class Subscription(Record):
 @cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Subscribe(Packet):
+    """SUBSCRIBE [3.8]."""
+
     __match_args__ = ("packet_id", "subscriptions")
     _fields = {"packet_id": REQUIRED, "subscriptions": REQUIRED}
 
@@ -961,12 +998,16 @@ cdef Packet decode_subscription_acknowledgement(
 
 @cython.final
 cdef class SubAck(SubscriptionAcknowledgement):
+    """SUBACK [3.9]."""
+
     def __init__(self, packet_id, reason_codes=(), *, reason_string=None, user_properties=()):
         make_subscription_acknowledgement(self, SUBACK, packet_id, reason_codes, reason_string, user_properties)
 
 
 @cython.final
 cdef class UnsubAck(SubscriptionAcknowledgement):
+    """UNSUBACK [3.11]; in 3.1.1 it has no reason codes."""
+
     def __init__(self, packet_id, reason_codes=(), *, reason_string=None, user_properties=()):
         make_subscription_acknowledgement(self, UNSUBACK, packet_id, reason_codes, reason_string, user_properties)
 
@@ -976,6 +1017,8 @@ cdef class UnsubAck(SubscriptionAcknowledgement):
 @cython.final
 @cython.no_gc  # it holds immutable leaves: no cycle can run through it
 cdef class Unsubscribe(Packet):
+    """UNSUBSCRIBE [3.10]."""
+
     __match_args__ = ("packet_id", "topic_filters")
     _fields = {"packet_id": REQUIRED, "topic_filters": REQUIRED}
 
@@ -1026,6 +1069,8 @@ cdef Packet decode_unsubscribe(Cursor* body, int version):
 
 @cython.final
 cdef class PingReq(Packet):
+    """PINGREQ [3.12]."""
+
     def __init__(self):
         must_be_new(self, self.first != 0)
         self.first = PINGREQ << 4
@@ -1033,6 +1078,8 @@ cdef class PingReq(Packet):
 
 @cython.final
 cdef class PingResp(Packet):
+    """PINGRESP [3.13]."""
+
     def __init__(self):
         must_be_new(self, self.first != 0)
         self.first = PINGRESP << 4
@@ -1048,6 +1095,8 @@ cdef inline Packet decode_ping(Packet packet, int first, Cursor* body):
 
 @cython.final
 cdef class Disconnect(Packet):
+    """DISCONNECT [3.14]; in 3.1.1 from the client only, and empty."""
+
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0}
 
@@ -1097,6 +1146,8 @@ cdef Packet decode_disconnect(Cursor* body, int version):
 
 @cython.final
 cdef class Auth(Packet):
+    """AUTH [3.15]. MQTT 5.0."""
+
     __match_args__ = ("reason_code",)
     _fields = {"reason_code": 0}
 
@@ -1278,16 +1329,18 @@ cdef int add_members() except -1:
     return 0
 
 
-cdef int fill_classes() except -1:
-    for cls, kind in (
+cdef int finish_classes() except -1:
+    for cls, packet in (
         (Will, WILL), (Connect, CONNECT), (ConnAck, CONNACK), (Publish, PUBLISH), (PubAck, PUBACK), (PubRec, PUBREC),
-        (PubRel, PUBREL), (PubComp, PUBCOMP), (Subscribe, SUBSCRIBE), (SubAck, SUBACK), (Unsubscribe, UNSUBSCRIBE),
-        (UnsubAck, UNSUBACK), (Disconnect, DISCONNECT), (Auth, AUTH),
+        (PubRel, PUBREL), (PubComp, PUBCOMP), (Subscription, NO_PROPERTIES), (Subscribe, SUBSCRIBE), (SubAck, SUBACK),
+        (Unsubscribe, UNSUBSCRIBE), (UnsubAck, UNSUBACK), (PingReq, NO_PROPERTIES), (PingResp, NO_PROPERTIES),
+        (Disconnect, DISCONNECT), (Auth, AUTH),
     ):
-        install_properties(cls, kind)
+        finish_class(cls, packet)
     return 0
 
+
 add_members()
-fill_classes()
+finish_classes()
 if KEEPS_SPARES:
     keep_spares()

@@ -288,6 +288,7 @@ cdef object read_value(Cursor* block, int identifier):
 
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
     """`encode_property_array` for the values of a tuple."""
+    assert len(values) == allowed_count[packet]
     return encode_property_array(packet, PySequence_Fast_ITEMS(values), seen)
 
 

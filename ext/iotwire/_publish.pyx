@@ -14,8 +14,8 @@ from iotwire._emit cimport put_bytes, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport MQTT_5, PUBLISH, new_wire
 from iotwire._mqtt cimport Publish, put_properties, size_properties
-from iotwire._publish cimport QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
 from iotwire._properties cimport TOPIC_ALIAS, attributes_of, has, refuse_properties
+from iotwire._publish cimport QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
 from iotwire._text cimport TOPIC_NAME, as_text, check_text, put_text, size_text
 
 cdef extern from "Python.h":
@@ -101,11 +101,13 @@ cdef FastCall parse_and_encode_publish
 
 cdef object encode_publish_by_position(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names):
     cdef int first
-    if names != NULL or count < 5 or count > 7:
+    if names != NULL or count < 3 or count > 7:
         return parse_and_encode_publish(module, given, count, names)
-    first = publish_first_byte(<object> given[2], <object> given[3], <object> given[5] if count > 5 else False)
+    first = publish_first_byte(
+        <object> given[2], <object> given[3] if count > 3 else False, <object> given[5] if count > 5 else False
+    )
     return build_publish(
-        <object> given[0], <object> given[1], first, as_publish_id(<object> given[4], first),
+        <object> given[0], <object> given[1], first, as_publish_id(<object> given[4] if count > 4 else None, first),
         as_version(<object> given[6]) if count > 6 else MQTT_5, None, 0, True,
     )
 
