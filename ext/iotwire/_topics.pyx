@@ -154,12 +154,33 @@ def topic_matches(topic_filter, topic):
     return name_matches(wanted_utf8 + prefix, wanted_size - prefix, utf8, size)
 
 
+cdef list doomed = []       # children of nodes that are being freed
+cdef bint draining = False  # whether somebody is already at it
+
+
 cdef class Node:
-    """A level of a filter. Links run through dicts alone, so that freeing a deep tree does not recurse deeply."""
+    """A level of a filter.
+
+    Freeing a node frees the nodes below it. A filter may have 65536 levels and a thread's stack may be small, so that is
+    done in a loop: a node hands its children over, and whoever came first frees them one after another.
+    """
 
     def __cinit__(self):
         self.children = {}
         self.values = []
+
+    def __dealloc__(self):
+        global draining
+        if doomed is None or not self.children:  # at the interpreter's end, or a leaf
+            return
+        doomed.append(self.children)
+        self.children = None
+        if draining:
+            return
+        draining = True
+        while doomed:
+            doomed.pop()
+        draining = False
 
 
 cdef class TopicTree:

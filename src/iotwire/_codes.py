@@ -1,4 +1,4 @@
-"""The reason codes of MQTT 5.0 as one table (2.4, Table 2-6): the compiled codec and the enum `ReasonCode` are made from it.
+"""The reason codes of MQTT 5.0 as one table (2.4, Table 2-6), of which the codec and the enum `ReasonCode` are made.
 
 Plain data on purpose: a device that never reads a reason code does not pay for the `enum` module.
 """
@@ -13,7 +13,8 @@ _RELEASED = _PUBREL | _PUBCOMP
 # fmt: off
 REASON_CODES = (
     # value, packets that may carry it, names: the first is the enum member, the others are aliases
-    (0x00, _CONNACK | _RECEIVED | _RELEASED | _SUBACK | _UNSUBACK | _DISCONNECT | _AUTH, ("SUCCESS", "NORMAL_DISCONNECTION", "GRANTED_QOS_0",)),
+    (0x00, _CONNACK | _RECEIVED | _RELEASED | _SUBACK | _UNSUBACK | _DISCONNECT | _AUTH,
+           ("SUCCESS", "NORMAL_DISCONNECTION", "GRANTED_QOS_0")),
     (0x01, _SUBACK, ("GRANTED_QOS_1",)),
     (0x02, _SUBACK, ("GRANTED_QOS_2",)),
     (0x04, _DISCONNECT, ("DISCONNECT_WITH_WILL_MESSAGE",)),

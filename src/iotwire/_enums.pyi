@@ -21,7 +21,6 @@ class PacketType(IntEnum):
     DISCONNECT = 14
     AUTH = 15
 
-
 class QoS(IntEnum):
     """Quality of Service of a message (MQTT 5.0, 4.3)."""
 
@@ -29,14 +28,12 @@ class QoS(IntEnum):
     AT_LEAST_ONCE = 1
     EXACTLY_ONCE = 2
 
-
 class RetainHandling(IntEnum):
     """When a server sends retained messages for a subscription (MQTT 5.0, 3.8.3.1)."""
 
     SEND = 0
     SEND_IF_NEW = 1
     DO_NOT_SEND = 2
-
 
 class ConnectReturnCode(IntEnum):
     """The return code of a 3.1.1 CONNACK (MQTT 3.1.1, 3.2.2.3)."""
