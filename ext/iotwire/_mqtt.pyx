@@ -50,6 +50,15 @@ cdef extern from "Python.h":
     PyObject* PyObject_Init(PyObject* memory, PyTypeObject* cls) noexcept
     void PyObject_Free(void* memory) noexcept
 
+    ctypedef object (*getter)(PyObject* instance, void* closure)
+    ctypedef struct PyGetSetDef:
+        const char* name
+        getter get
+        void* set
+        const char* doc
+        void* closure
+    object PyDescr_NewGetSet(PyTypeObject* cls, PyGetSetDef* attribute)
+
 cdef extern from "structmember.h":
     ctypedef struct PyMemberDef:
         const char* name
@@ -146,49 +155,57 @@ cdef str show(str name, object value):
     return repr(value)
 
 
-cdef class Property:
-    """The attribute of one MQTT 5 property: made from its row of the table, put on every class that may carry it."""
-    cdef int identifier
-    cdef bint repeats
-    cdef readonly str __name__
-    cdef readonly str __doc__
+cdef object read_attribute(PyObject* packet, void* closure):
+    """The getter of every property attribute; `closure` points to its row."""
+    cdef const Attribute* attribute = <const Attribute*> closure
+    cdef Record record = <Record> packet
+    if not has(record.seen, attribute.identifier):
+        return () if attribute.repeats else None
+    return property_of(record.properties, attribute.identifier, attribute.repeats)
 
-    def __init__(self, int identifier, str name, bint repeats, str clause):
-        self.identifier = identifier
-        self.repeats = repeats
-        self.__name__ = name
-        self.__doc__ = f"Property 0x{identifier:02X} [{clause}]; {'()' if repeats else 'None'} where it is absent."
 
-    def __get__(self, instance, owner):
-        if instance is None:
-            return self
-        return property_of((<Record?> instance).properties, (<Record> instance).seen, self.identifier, self.repeats)
+cdef struct Attribute:
+    int identifier
+    bint repeats
 
-    def __set__(self, instance, value):
-        raise AttributeError(f"{self.__name__} cannot be set: packets are immutable")
+cdef enum:
+    ATTRIBUTES = 96  # over all classes, with some room
 
-    def __delete__(self, instance):
-        raise AttributeError(f"{self.__name__} cannot be deleted: packets are immutable")
+cdef Attribute[ATTRIBUTES] attributes
+cdef PyGetSetDef[ATTRIBUTES] getters
+cdef int attribute_count = 0
+cdef list kept_texts = []  # keeps alive what C structures point to
+
+
+cdef const char* kept(str text) except NULL:
+    cdef bytes encoded = text.encode()
+    kept_texts.append(encoded)
+    return PyBytes_AS_STRING(encoded)
 
 
 cdef int finish_class(type cls, int packet) except -1:
     """Put on `cls` an attribute for each property that `packet` may carry, and a signature for those who look for one."""
-    cdef dict attributes = <dict> (<PyTypeObject*> cls).tp_dict
+    global attribute_count
+    cdef dict namespace = <dict> (<PyTypeObject*> cls).tp_dict
     if packet != NO_PROPERTIES:
-        attributes["_properties"] = attributes_of(packet)
+        namespace["_properties"] = attributes_of(packet)
         for identifier, name, repeats, clause in cls._properties:
-            attributes[name] = Property(identifier, name, repeats, clause)
-    signature = signature_of(cls)
-    signatures.append(signature)
-    (<PyTypeObject*> cls).tp_doc = PyBytes_AS_STRING(signature)
+            if attribute_count == ATTRIBUTES:
+                raise SystemError("ATTRIBUTES is too small")
+            attributes[attribute_count] = Attribute(identifier, repeats)
+            absent = "()" if repeats else "None"
+            getters[attribute_count] = PyGetSetDef(
+                kept(name), read_attribute, NULL, kept(f"Property 0x{identifier:02X} [{clause}]; {absent} where it is absent."),
+                &attributes[attribute_count],
+            )
+            namespace[name] = PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count])
+            attribute_count += 1
+    (<PyTypeObject*> cls).tp_doc = kept(signature_of(cls))
     PyType_Modified(<PyTypeObject*> cls)
     return 0
 
 
-cdef list signatures = []  # keeps alive what tp_doc points to
-
-
-cdef bytes signature_of(type cls):
+cdef str signature_of(type cls):
     """The __init__ of a class as `inspect.signature` wants it, by the tables that the class is made of."""
     cdef list parameters = []
     for name, default in cls._fields.items():
@@ -198,7 +215,7 @@ cdef bytes signature_of(type cls):
     if cls._properties and "*" not in parameters:
         parameters.append("*")
     parameters += [f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties]
-    return f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}".encode()
+    return f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}"
 
 
 cdef class Packet(Record):
@@ -235,17 +252,17 @@ cdef class Packet(Record):
         return 1 + size_varint(body_size) + body_size
 
 
-cdef int must_be_new(Record record, bint made) except -1:
+cdef inline int must_be_new(Record record, bint made) except -1:
     """The first step of every __init__: what is made once never changes."""
-    if made:
-        raise IotwireError(f"{type(record).__name__} is immutable: it was made before")
-    return 0
+    return refuse_state(record, "is immutable: it was made before") if made else 0
 
 
-cdef int must_be_made(Packet packet) except -1:
-    if packet.first == 0:
-        raise IotwireError(f"{type(packet).__name__} was never initialised")
-    return 0
+cdef inline int must_be_made(Packet packet) except -1:
+    return refuse_state(packet, "was never initialised") if packet.first == 0 else 0
+
+
+cdef int refuse_state(Record record, str problem) except -1:
+    raise IotwireError(f"{type(record).__name__} {problem}")
 
 
 cdef int refuse_before_5(str field, str what) except -1:

@@ -13,7 +13,7 @@ cdef enum Identifier:  # the few that the codec itself asks about; the table has
     TOPIC_ALIAS = 0x23
 
 cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen)
-cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats)
+cdef object property_of(bytes block, int identifier, bint repeats)
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
 cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen)
 cdef tuple attributes_of(int packet)

@@ -92,8 +92,8 @@ ROWS = (
     (0x2A, "shared_subscription_available",     None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.13"),
 )
 
-cdef dict names = {row[0]: row[1] for row in ROWS}
-cdef dict clauses = {row[0]: row[9] for row in ROWS}
+cdef list names = [None] * IDENTIFIERS    # by identifier
+cdef list clauses = [None] * IDENTIFIERS
 
 # For each packet type, the identifiers it may carry in ascending order: the order of `values` in `encode_properties`.
 cdef uint8_t[16][IDENTIFIERS] allowed
@@ -101,7 +101,9 @@ cdef int[16] allowed_count
 
 cdef int fill_tables() except -1:
     cdef int packet
-    for identifier, _, _, kind, packets, repeats, least, most, reason_code, _ in ROWS:
+    for identifier, name, _, kind, packets, repeats, least, most, reason_code, clause in ROWS:
+        names[identifier] = name
+        clauses[identifier] = clause
         table[<int> identifier] = Row(kind, packets, repeats, least, most, reason_code)
         for packet in range(16):
             if packets >> packet & 1:
@@ -210,12 +212,9 @@ cdef inline int64_t read_number(Cursor* block, int identifier, const Row* row) e
     return number
 
 
-cdef object property_of(bytes block, uint64_t seen, int identifier, bint repeats):
-    """One property as a Python object; where it is absent None, or () for one that may repeat."""
-    cdef Cursor c
-    if not has(seen, identifier):
-        return () if repeats else None
-    c = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, cursor_fault)
+cdef object property_of(bytes block, int identifier, bint repeats):
+    """A property that the block is known to hold, as a Python object: a tuple of all its values where it may repeat."""
+    cdef Cursor c = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), PyBytes_GET_SIZE(block), 0, cursor_fault)
     if repeats:
         return all_values(c, identifier)
     find_next(&c, identifier)
