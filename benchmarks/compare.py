@@ -207,7 +207,7 @@ def print_verdict(lines: list[Line]) -> None:
     if aimed:
         print(f"\n{len(aimed) - len(below)} of {len(aimed)} targets reached")
     for line in below:
-        print(f"  below target: {line.row.label.strip()}: {'; '.join(line.shortfalls)}")
+        print(f"  below target: {line.row.label.strip()} ({line.name}): {'; '.join(line.shortfalls)}")
 
 
 def _cell(ratio: Ratio | None, digits: int = 1) -> str:

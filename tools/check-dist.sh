@@ -8,7 +8,8 @@ python=$(realpath --no-symlinks "$1")
 export IOTWIRE_SHARED_VECTORS=${IOTWIRE_SHARED_VECTORS:-$PWD/../shared/vectors}
 
 rm -rf dist
-"$python" -m build --outdir dist . >/dev/null
+mkdir -p build
+"$python" -m build --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
 "$python" tools/check_dist_contents.py dist/*.tar.gz dist/*.whl
 
 work=$(mktemp -d)
