@@ -16,9 +16,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp
 
 from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
+from iotwire._classes cimport Attribute, add_attributes, add_member, add_signature, reuse_memory
 from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
@@ -34,58 +35,12 @@ from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, s
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
 from iotwire._codes import REASON_CODES
+from iotwire._classes import REQUIRED
 from iotwire.errors import IotwireError
-
-cdef extern from "Python.h":
-    ctypedef PyObject* (*allocfunc)(PyTypeObject* cls, Py_ssize_t items) noexcept
-    ctypedef void (*freefunc)(void* memory) noexcept
-    ctypedef struct PyTypeObject:
-        PyObject* tp_dict
-        const char* tp_doc
-        Py_ssize_t tp_basicsize
-        allocfunc tp_alloc
-        freefunc tp_free
-    void PyType_Modified(PyTypeObject* cls)
-    PyObject* PyType_GenericAlloc(PyTypeObject* cls, Py_ssize_t items) noexcept
-    PyObject* PyObject_Init(PyObject* memory, PyTypeObject* cls) noexcept
-    void PyObject_Free(void* memory) noexcept
-
-    ctypedef object (*getter)(PyObject* instance, void* closure)
-    ctypedef struct PyGetSetDef:
-        const char* name
-        getter get
-        void* set
-        const char* doc
-        void* closure
-    object PyDescr_NewGetSet(PyTypeObject* cls, PyGetSetDef* attribute)
-
-cdef extern from "structmember.h":
-    ctypedef struct PyMemberDef:
-        const char* name
-        int type
-        Py_ssize_t offset
-        int flags
-        const char* doc
-    int T_OBJECT_EX, READONLY
-    object PyDescr_NewMember(PyTypeObject* cls, PyMemberDef* member)
-
-cdef extern from *:
-    """
-    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
-        #define IOTWIRE_KEEPS_SPARES 0  /* no lock guards the spares; a sanitizer wants to see every free */
-    #else
-        #define IOTWIRE_KEEPS_SPARES 1
-    #endif
-    """
-    bint KEEPS_SPARES "IOTWIRE_KEEPS_SPARES"
 
 
 # ---- what all packets share -------------------------------------------------------------------------------------------
 
-cdef enum:
-    NO_PROPERTIES = -1  # for `finish_class`: what it finishes can carry none
-
-REQUIRED = object()  # in a class's `_fields`: an argument without a default
 _SECRETS = frozenset({"password", "authentication_data"})
 _SHOWN_PAYLOAD = 256  # bytes of a payload that a repr shows; of a longer one it says the size
 
@@ -156,66 +111,12 @@ cdef str show(str name, object value):
 
 
 cdef object read_attribute(PyObject* packet, void* closure):
-    """The getter of every property attribute; `closure` points to its row."""
+    """The getter of every property's attribute."""
     cdef const Attribute* attribute = <const Attribute*> closure
     cdef Record record = <Record> packet
     if not has(record.seen, attribute.identifier):
         return () if attribute.repeats else None
     return property_of(record.properties, attribute.identifier, attribute.repeats)
-
-
-cdef struct Attribute:
-    int identifier
-    bint repeats
-
-cdef enum:
-    ATTRIBUTES = 96  # over all classes, with some room
-
-cdef Attribute[ATTRIBUTES] attributes
-cdef PyGetSetDef[ATTRIBUTES] getters
-cdef int attribute_count = 0
-cdef list kept_texts = []  # keeps alive what C structures point to
-
-
-cdef const char* kept(str text) except NULL:
-    cdef bytes encoded = text.encode()
-    kept_texts.append(encoded)
-    return PyBytes_AS_STRING(encoded)
-
-
-cdef int finish_class(type cls, int packet) except -1:
-    """Put on `cls` an attribute for each property that `packet` may carry, and a signature for those who look for one."""
-    global attribute_count
-    cdef dict namespace = <dict> (<PyTypeObject*> cls).tp_dict
-    if packet != NO_PROPERTIES:
-        namespace["_properties"] = attributes_of(packet)
-        for identifier, name, repeats, clause in cls._properties:
-            if attribute_count == ATTRIBUTES:
-                raise SystemError("ATTRIBUTES is too small")
-            attributes[attribute_count] = Attribute(identifier, repeats)
-            absent = "()" if repeats else "None"
-            getters[attribute_count] = PyGetSetDef(
-                kept(name), read_attribute, NULL, kept(f"Property 0x{identifier:02X} [{clause}]; {absent} where it is absent."),
-                &attributes[attribute_count],
-            )
-            namespace[name] = PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count])
-            attribute_count += 1
-    (<PyTypeObject*> cls).tp_doc = kept(signature_of(cls))
-    PyType_Modified(<PyTypeObject*> cls)
-    return 0
-
-
-cdef str signature_of(type cls):
-    """The __init__ of a class as `inspect.signature` wants it, by the tables that the class is made of."""
-    cdef list parameters = []
-    for name, default in cls._fields.items():
-        if name not in cls.__match_args__ and "*" not in parameters:
-            parameters.append("*")
-        parameters.append(name if default is REQUIRED else f"{name}={default!r}")
-    if cls._properties and "*" not in parameters:
-        parameters.append("*")
-    parameters += [f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties]
-    return f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}"
 
 
 cdef class Packet(Record):
@@ -1270,94 +1171,22 @@ def decode(data, version=5):
     return decode_body(frame.first, &body, checked, None), frame.size
 
 
-# ---- memory of packets that come and go by the thousand --------------------------------------------------------------
-
-# PUBLISH and its acknowledgements are made and freed for every message. Keeping the memory of the last ones saves a
-# tenth of a decode; 256 of them are 16 KB, and more gave nothing.
-cdef enum:
-    SPARES = 256
-
-cdef struct Spares:
-    int count
-    (PyObject*)[SPARES] memory
-
-cdef Spares publish_spares, acknowledgement_spares
-
-
-cdef PyObject* reuse(Spares* spares, PyTypeObject* cls) noexcept:
-    cdef PyObject* memory
-    if spares.count == 0:
-        return PyType_GenericAlloc(cls, 0)
-    spares.count -= 1
-    memory = spares.memory[spares.count]
-    memset(memory, 0, cls.tp_basicsize)
-    return PyObject_Init(memory, cls)
-
-
-cdef void keep(Spares* spares, void* memory) noexcept:
-    if spares.count < SPARES:
-        spares.memory[spares.count] = <PyObject*> memory
-        spares.count += 1
-    else:
-        PyObject_Free(memory)
-
-
-cdef PyObject* allocate_publish(PyTypeObject* cls, Py_ssize_t items) noexcept:
-    return reuse(&publish_spares, cls)
-
-
-cdef void free_publish(void* memory) noexcept:
-    keep(&publish_spares, memory)
-
-
-cdef PyObject* allocate_acknowledgement(PyTypeObject* cls, Py_ssize_t items) noexcept:
-    return reuse(&acknowledgement_spares, cls)
-
-
-cdef void free_acknowledgement(void* memory) noexcept:
-    keep(&acknowledgement_spares, memory)
-
-
-cdef int keep_spares() except -1:
-    cdef PyTypeObject* cls
-    (<PyTypeObject*> Publish).tp_alloc = allocate_publish
-    (<PyTypeObject*> Publish).tp_free = free_publish
-    for acknowledgement in (PubAck, PubRec, PubRel, PubComp):  # all of one size
-        cls = <PyTypeObject*> acknowledgement
-        cls.tp_alloc = allocate_acknowledgement
-        cls.tp_free = free_acknowledgement
-    return 0
-
-
 # ---- at import -------------------------------------------------------------------------------------------------------
-
-cdef PyMemberDef[2] publish_members
-
-
-cdef int add_members() except -1:
-    """Let `packet.topic` and `packet.payload` be read as slots are: CPython specialises that, not a getter's call."""
-    cdef Publish sample = Publish.__new__(Publish)
-    cdef char* start = <char*> <void*> sample
-    publish_members[0] = PyMemberDef(b"topic", T_OBJECT_EX, <char*> &sample.topic - start, READONLY, NULL)
-    publish_members[1] = PyMemberDef(b"payload", T_OBJECT_EX, <char*> &sample.payload - start, READONLY, NULL)
-    cdef dict attributes = <dict> (<PyTypeObject*> Publish).tp_dict
-    attributes["topic"] = PyDescr_NewMember(<PyTypeObject*> Publish, &publish_members[0])
-    attributes["payload"] = PyDescr_NewMember(<PyTypeObject*> Publish, &publish_members[1])
-    return 0
-
 
 cdef int finish_classes() except -1:
     for cls, packet in (
         (Will, WILL), (Connect, CONNECT), (ConnAck, CONNACK), (Publish, PUBLISH), (PubAck, PUBACK), (PubRec, PUBREC),
-        (PubRel, PUBREL), (PubComp, PUBCOMP), (Subscription, NO_PROPERTIES), (Subscribe, SUBSCRIBE), (SubAck, SUBACK),
-        (Unsubscribe, UNSUBSCRIBE), (UnsubAck, UNSUBACK), (PingReq, NO_PROPERTIES), (PingResp, NO_PROPERTIES),
-        (Disconnect, DISCONNECT), (Auth, AUTH),
+        (PubRel, PUBREL), (PubComp, PUBCOMP), (Subscribe, SUBSCRIBE), (SubAck, SUBACK), (Unsubscribe, UNSUBSCRIBE),
+        (UnsubAck, UNSUBACK), (Disconnect, DISCONNECT), (Auth, AUTH),
     ):
-        finish_class(cls, packet)
+        add_attributes(cls, attributes_of(packet), read_attribute)
+        add_signature(cls)
+    for cls in (Subscription, PingReq, PingResp):  # no properties
+        add_signature(cls)
+    sample = Publish("topic", b"payload")
+    add_member(sample, "topic")
+    add_member(sample, "payload")
+    reuse_memory(Publish, (PubAck, PubRec, PubRel, PubComp))
     return 0
 
-
-add_members()
 finish_classes()
-if KEEPS_SPARES:
-    keep_spares()
