@@ -260,7 +260,7 @@ cdef inline int read_code(Cursor* body, int kind, int version) except -1:
 cdef int as_code(object value, int kind, str field) except -1:
     """A caller's reason code: one that 5.0 or 3.1.1 has for this packet. `encode` knows which of them it is to be."""
     cdef int code = as_int(value, field, 0, 255)
-    if not allows_code(kind, code, MQTT_5) and not allows_code(kind, code, MQTT_3_1_1):
+    if code and not allows_code(kind, code, MQTT_5) and not allows_code(kind, code, MQTT_3_1_1):
         cannot_encode(field, f"0x{code:02X} is not a reason code of this packet", code_clauses[kind])
     return code
 
@@ -609,12 +609,14 @@ cdef class Publish(Packet):
 cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views):
     cdef Publish packet = Publish.__new__(Publish)
     cdef const uint8_t* topic_at = body.pos
+    cdef bint has_topic
     packet.topic = read_text(body, TOPIC_NAME)
+    has_topic = body.pos > topic_at + 2  # its length alone takes two
     if first & QOS:
         packet.packet_id_ = read_packet_id(body)
     if version == MQTT_5:
         packet.properties = read_properties(body, PUBLISH, &packet.seen)
-    if not packet.topic and not has(packet.seen, TOPIC_ALIAS):
+    if not has_topic and not has(packet.seen, TOPIC_ALIAS):
         body.pos = topic_at
         violation(body, "an empty topic name without a topic alias", "MQTT-4.7.3-1")
     if views is None:
