@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -50,10 +51,13 @@ class Probe:
     modules: tuple[str, ...]
 
 
-def probe(statement: str) -> Probe:
-    """Start an interpreter, run the import in it, and read the figures it prints."""
+def probe(statement: str, bytecode: str) -> Probe:
+    """Start an interpreter, run the import in it, and read the figures it prints. `bytecode`: where .pyc files go."""
     command = [sys.executable, "-c", PROBE.format(statement=statement)]
-    elapsed, resident, modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split(" ")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = bytecode
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    elapsed, resident, modules = printed.split(" ")
     return Probe(int(elapsed) / 1e6, int(resident), tuple(filter(None, modules.strip().split(","))))
 
 
@@ -95,11 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
     present = [name for name in MODULES if find_spec(name.split(".")[0])]
     statements = {"bare Python": "pass"} | {name: f"import {name}" for name in present}
     probes: dict[str, list[Probe]] = {name: [] for name in statements}
-    for statement in statements.values():
-        probe(statement)  # fills the page cache and writes the .pyc files
-    for _ in range(options.runs):
-        for name, statement in statements.items():
-            probes[name].append(probe(statement))
+    with tempfile.TemporaryDirectory() as bytecode:
+        for statement in statements.values():
+            probe(statement, bytecode)  # fills the page cache and writes the .pyc files, which a device has too
+        for _ in range(options.runs):
+            for name, statement in statements.items():
+                probes[name].append(probe(statement, bytecode))
 
     figures: dict[str, dict[str, float]] = {}
     bare_kb = median(found.resident_kb for found in probes["bare Python"])

@@ -6,22 +6,31 @@ caller passes "5" for a packet id must say so, not raise OverflowError from some
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from iotwire._faults cimport Buffer, PyBuffer_Release, as_int_slow, cannot_encode, get_buffer_slow
 
-cdef extern from "Python.h":
-    bint PyLong_CheckExact(object value)
-    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
+cdef extern from *:
+    """
+    /* The value of an int of one digit, and so of every argument here but a large interval; -1 for anything else. */
+    static CYTHON_INLINE int64_t iotwire_small_int(PyObject* value) {
+        if (!PyLong_CheckExact(value)) return -1;
+    #if defined(Py_LIMITED_API)
+        return -1;
+    #elif PY_VERSION_HEX >= 0x030C0000
+        return PyUnstable_Long_IsCompact((PyLongObject*) value) ? PyUnstable_Long_CompactValue((PyLongObject*) value) : -1;
+    #else
+        return Py_SIZE(value) == 1 ? (int64_t) ((PyLongObject*) value)->ob_digit[0] : Py_SIZE(value) == 0 ? 0 : -1;
+    #endif
+    }
+    """
+    int64_t small_int "iotwire_small_int"(object value) noexcept
 
 
 cdef inline uint32_t as_int(object value, str field, uint32_t least, uint32_t most) except? 0xFFFFFFFF:
-    cdef int overflow = 0
-    cdef long long number
-    if PyLong_CheckExact(value):
-        number = PyLong_AsLongLongAndOverflow(value, &overflow)
-        if not overflow and least <= number and number <= most:
-            return <uint32_t> number
+    cdef int64_t number = small_int(value)
+    if least <= number and number <= most:
+        return <uint32_t> number
     return as_int_slow(value, field, least, most)
 
 

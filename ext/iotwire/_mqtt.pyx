@@ -593,7 +593,7 @@ cdef class Publish(Packet):
         cdef Py_ssize_t size = size_text(self.topic) + size_properties(self, version) + len(self.payload)
         if self.first & QOS:
             if self.packet_id_ == 0:
-                as_packet_id(None)
+                cannot_encode("packet_id", "must be 1 to 65535 with QoS 1 or 2, and is None", "MQTT-2.2.1-3")
             size += 2
         return size
 
