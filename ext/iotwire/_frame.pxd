@@ -1,10 +1,11 @@
 # cython: language_level=3
-"""The fixed header [2.1]: one byte of type and flags, then the remaining length."""
+"""The fixed header [2.1]: one byte of type and flags, then the remaining length. Header-only."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
 from iotwire._emit cimport MAX_VARINT, put_u8, put_varint, size_varint
+from iotwire._faults cimport refuse_first_byte, refuse_remaining_length, refuse_size, too_long
 
 cdef enum PacketKind:  # the packet type, the high four bits of the first byte [2.1.2]
     CONNECT = 1
@@ -37,11 +38,10 @@ cdef struct Frame:
     Py_ssize_t header   # bytes before the body
     Py_ssize_t size     # of the whole packet; 0 while the header is incomplete
 
-cdef uint8_t[16] required_flags  # the low four bits of the first byte; PUBLISH has its own rules
-cdef int too_long(Py_ssize_t body_size) except -1
-cdef int refuse_first_byte(int first, int version) except -1
-cdef int refuse_remaining_length(int length_bytes) except -1
-cdef int refuse_size(Py_ssize_t size, Py_ssize_t max_packet_size) except -1
+
+cdef inline int required_flags(int kind) noexcept:
+    """The low four bits of the first byte [MQTT-2.1.3-1]. PUBLISH has rules of its own."""
+    return 0b0010 if kind == PUBREL or kind == SUBSCRIBE or kind == UNSUBSCRIBE else 0
 
 
 cdef inline bytes new_wire(int first, Py_ssize_t body_size, Py_ssize_t left_out, uint8_t** body):
@@ -77,7 +77,7 @@ cdef inline int read_frame(
             return refuse_first_byte(first, version)
     elif (
         kind == 0
-        or first & 0x0F != required_flags[kind]
+        or first & 0x0F != required_flags(kind)
         or (version == UNKNOWN_VERSION and kind != CONNECT)
         or (version == MQTT_3_1_1 and kind == AUTH)
     ):

@@ -22,10 +22,10 @@ from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as
 from iotwire._classes cimport Attribute, add_attributes, add_member, add_signature, reuse_memory
 from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
-from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
+from iotwire._faults cimport cannot_encode, cursor_fault, malformed, too_long, violation
 from iotwire._frame cimport (
     AUTH, CONNACK, CONNECT, DISCONNECT, MAX_PACKET_SIZE, MQTT_3_1_1, MQTT_5, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH,
-    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame, too_long,
+    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame,
 )
 from iotwire._properties cimport (
     TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties, refuse_properties,
