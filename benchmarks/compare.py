@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from comparisons import REFERENCE, Comparison, Comparisons, Row
-from contenders import Entry, Iotwire, Missing, installed_peers
+from contenders import Entry, Missing
 from floor import load_floor
+from ours import Iotwire
+from peers import installed_peers
 from timing import Spread, compile_loop, interleave, loop_overhead_ns
 
 Ratio = Spread | Missing

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from contenders import Contender, Entry, Iotwire, Missing, Mqtt5, Peer, Read
+from contenders import Contender, Entry, Missing, Peer, Read
 from floor import Floor
 from inputs import (
     CONTENT_TYPE,
@@ -22,6 +22,8 @@ from inputs import (
     puback,
     stream_of,
 )
+from ours import Iotwire
+from peers import Mqtt5
 
 REFERENCE = "mqtt5"
 NO_FLOOR = Missing("floor", "none for this operation")

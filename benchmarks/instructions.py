@@ -44,9 +44,10 @@ for name in sys.argv[1:]:
 
 def operations() -> dict[str, tuple[str, dict[str, object], int]]:
     """By name: a statement, the names it uses, and how many packets it handles."""
-    from contenders import Contender, Iotwire, Missing, Read
+    from contenders import Contender, Missing, Read
     from floor import load_floor
     from inputs import CONTENT_TYPE, USER_PROPERTIES, Message, puback, stream_of
+    from ours import Iotwire
 
     ours, message = Iotwire(), Message()
     described = Message(content_type=CONTENT_TYPE, user_properties=USER_PROPERTIES)

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from comparisons import Comparison, Comparisons
-from contenders import Contender, Iotwire, installed_peers
+from contenders import Contender
 from floor import load_floor
+from ours import Iotwire
+from peers import installed_peers
 from timing import compile_loop
 
 EXECUTIONS = 1000
