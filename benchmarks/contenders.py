@@ -1,8 +1,8 @@
 """What takes part: one statement for each operation that a library can do, in the library's own best way.
 
 A `Contender` is a statement with the names it uses; it leaves what it made in `result`, and `outcome` turns that into
-plain values that must equal everybody else's before a clock starts. Everybody gets the same inputs. Where a library has no callable codec for an operation the answer is a
-`Missing` that says why: nothing is pieced together on its behalf.
+plain values that must equal everybody else's before a clock starts. Everybody gets the same inputs. Where a library has
+no callable codec for an operation the answer is a `Missing` that says why: nothing is pieced together on its behalf.
 """
 
 from __future__ import annotations
