@@ -379,6 +379,7 @@ async def test_a_publisher_that_never_waits_lets_other_tasks_run() -> None:
     assert turns >= 10
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_answers_to_a_server_that_does_not_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each PUBREL is answered with a PUBCOMP, which the server never takes: the client stops reading."""

@@ -384,6 +384,7 @@ def whole_frame(wire: bytes) -> bytes:
     return wire if end is None else wire[: end + 1 + read_varint(wire[1 : end + 1])]
 
 
+@pytest.mark.slow
 def test_no_vector_with_a_byte_changed_does_worse_than_an_error(packets: list[Line]) -> None:
     # `outcome` lets everything but our own errors through.
     for line in packets:
