@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What Cython does not do for an extension class: attributes and signatures made from tables, members that CPython reads
-quickly, and memory that is used again. All of it is done once, while `_mqtt` is imported, before anyone sees the class.
+"""What Cython does not do for an extension class: attributes and signatures made from tables, members that CPython
+reads quickly, and memory that is used again. Done once, while `_mqtt` is imported, before anyone sees the class.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -129,8 +129,8 @@ cdef int add_member(object sample, str name) except -1:
 
 # ---- memory of objects that come and go by the thousand
 
-# PUBLISH and its acknowledgements are made and freed for every message: keeping the memory of the last ones saves a tenth
-# of a decode. 256 of each are 16 KB; more gave nothing. The GIL guards them.
+# PUBLISH and its acknowledgements are made and freed for every message: keeping the memory of the last ones saves a
+# tenth of a decode. 256 of each are 16 KB; more gave nothing. The GIL guards them.
 cdef struct Spares:
     int count
     (PyObject*)[SPARES] memory

@@ -36,8 +36,8 @@ cdef class Decoder:
     """Packets from a byte stream: `feed` it, or let a transport receive into it (asyncio.BufferedProtocol's names).
 
     version: 4, 5, or None to learn it from CONNECT (a server's side). max_packet_size: bytes of the largest packet to
-    take, fixed header included, 2 to 268435460; a larger one is refused from its header. payload: "bytes", or "view" for
-    read-only memoryviews of memory that is never written to again.
+    take, fixed header included, 2 to 268435460; a larger one is refused from its header. payload: "bytes", or "view"
+    for read-only memoryviews of memory that is never written to again.
 
     An error carries in `packets` what was decoded before it in the same call; after it every call raises it again.
     Not for use from several threads at once: a second call during a call raises IotwireError.

@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""Where the MQTT codec's errors are made, and the slow turns of `_arguments.pxd`: cold code, kept out of the paths it guards.
+"""Where the MQTT codec's errors are made, and the slow turns of `_arguments.pxd`: cold code, kept apart from what it guards.
 
-A `malformed` packet cannot be parsed, a `violation` parses and breaks a rule, and `cannot_encode` is the caller's mistake.
+A `malformed` packet cannot be parsed, a `violation` parses and breaks a rule, `cannot_encode` is the caller's mistake.
 Clauses are numbered as in MQTT 5.0; a rule that only 3.1.1 has says so.
 """
 
@@ -73,7 +73,7 @@ cdef int refuse_first_byte(int first, int version) except -1:
     if kind == AUTH and version == MQTT_3_1_1:
         return malformed(&at, "packet type 15 is reserved in MQTT 3.1.1", "3.1.1: 2.2.1")
     if kind != PUBLISH and first & 0x0F != required_flags(kind):
-        return malformed(&at, f"the flags of packet type {kind} are 0x{first & 0x0F:X}, which is reserved", "MQTT-2.1.3-1")
+        return malformed(&at, f"the flags of packet type {kind} are 0x{first & 0x0F:X}: reserved", "MQTT-2.1.3-1")
     if version == UNKNOWN_VERSION and kind != CONNECT:
         return violation(&at, f"the first packet is of type {kind}, not CONNECT", "MQTT-3.1.0-1")
     if kind == PUBLISH and first & 0b0110 == 0b0110:

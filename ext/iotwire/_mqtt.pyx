@@ -2,12 +2,14 @@
 # cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """MQTT packets and their bytes, 3.1.1 and 5.0, both directions.
 
-The packets stand in the order of their type numbers. Under each class come its encoder and its decoder, field by field in
-wire order, so that either can be read with the standard open beside it. Numbers in brackets are clauses of MQTT 5.0.
+The packets stand in the order of their type numbers. Under each class come its encoder and its decoder, field by field
+in wire order, so that either can be read with the standard open beside it. Numbers in brackets are clauses of MQTT 5.0.
 
-What is not here: the property table (`_properties`), topic rules (`_topics`), the fixed header (`_frame`), the
-stream of packets (`_decoder`), and PUBLISH without a packet object (`_publish`). No packet is ever half checked: __init__ and the decoder refuse what the standard forbids,
-so an encoder has only to ask what its version can carry.
+What is not here: the property table (`_properties`), topic rules (`_topics`), the fixed header (`_frame`), the stream of
+packets (`_decoder`), and PUBLISH without a packet object (`_publish`). No packet is ever half checked: __init__ and the
+decoder refuse what the standard forbids, so an encoder has only to ask what its version can carry.
+
+One long room, because Cython gives a class a quick constructor only where all its bases stand in the same module.
 
 Packets are immutable and may be shared between threads.
 """
@@ -24,8 +26,8 @@ from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16,
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, too_long, violation
 from iotwire._frame cimport (
-    AUTH, CONNACK, CONNECT, DISCONNECT, MAX_PACKET_SIZE, MQTT_3_1_1, MQTT_5, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH,
-    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame,
+    AUTH, CONNACK, CONNECT, DISCONNECT, MAX_PACKET_SIZE, MQTT_3_1_1, MQTT_5, PINGREQ, PINGRESP, PUBACK, PUBCOMP,
+    PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame,
 )
 from iotwire._properties cimport (
     TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties, refuse_properties,
@@ -128,7 +130,7 @@ cdef class Packet(Record):
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
         return at
 
-    @cython.binding(True)  # inherited: CPython 3.11 specialises the call of a function, not of a base's method descriptor
+    @cython.binding(True)  # CPython 3.11 specialises the call of an inherited function, not of a base's descriptor
     def encode(self, version=5):
         """The packet's bytes in MQTT `version` (4 is 3.1.1, 5 is 5.0).
 

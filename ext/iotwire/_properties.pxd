@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from iotwire._cursor cimport Cursor
 
 cdef enum:
-    WILL = 0  # a will's properties stand inside CONNECT and follow rules of their own: it takes the packet type nobody has
+    WILL = 0  # a will's properties follow rules of their own: it takes the packet type that nobody has
 
 cdef enum Identifier:  # the few that the codec itself asks about; the table has them all
     AUTHENTICATION_METHOD = 0x15

@@ -57,40 +57,47 @@ _CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = (
     1 << packet_type for packet_type in (CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT, AUTH, WILL)
 )
 _ACKNOWLEDGEMENTS = 1 << PUBACK | 1 << PUBREC | 1 << PUBREL | 1 << PUBCOMP | 1 << SUBACK | 1 << UNSUBACK
+_REASONED = _CONNACK | _ACKNOWLEDGEMENTS | _DISCONNECT | _AUTH
 _NO_PINGS = 0xFFFF & ~(1 << PINGREQ | 1 << PINGRESP)
 _U16, _U32 = 0xFFFF, 0xFFFF_FFFF
 
-# MQTT 5.0, 2.2.2.2, Table 2-4. The name in a packet where it may repeat is the plural one.
+# MQTT 5.0, 2.2.2.2, Table 2-4.
 ROWS = (
-    # id    name                              plural                      type         packets                           repeats in  least most       code  clause
-    (0x01, "payload_format_indicator",          None,                       BYTE,        _PUBLISH | _WILL,                 0,          0,    1,         0x82, "3.3.2.3.2"),
-    (0x02, "message_expiry_interval",           None,                       FOUR_BYTES,  _PUBLISH | _WILL,                 0,          0,    _U32,      0x82, "3.3.2.3.3"),
-    (0x03, "content_type",                      None,                       TEXT,        _PUBLISH | _WILL,                 0,          0,    0,         0x82, "3.3.2.3.9"),
-    (0x08, "response_topic",                    None,                       TOPIC,       _PUBLISH | _WILL,                 0,          0,    0,         0x82, "MQTT-3.3.2-14"),
-    (0x09, "correlation_data",                  None,                       BINARY,      _PUBLISH | _WILL,                 0,          0,    0,         0x82, "3.3.2.3.6"),
-    (0x0B, "subscription_identifier",           "subscription_identifiers", VARINT,      _PUBLISH | _SUBSCRIBE,            _PUBLISH,   1,    MAX_VARINT, 0x82, "3.8.2.1.2"),
-    (0x11, "session_expiry_interval",           None,                       FOUR_BYTES,  _CONNECT | _CONNACK | _DISCONNECT, 0,         0,    _U32,      0x82, "3.1.2.11.2"),
-    (0x12, "assigned_client_identifier",        None,                       TEXT,        _CONNACK,                         0,          0,    0,         0x82, "3.2.2.3.7"),
-    (0x13, "server_keep_alive",                 None,                       TWO_BYTES,   _CONNACK,                         0,          0,    _U16,      0x82, "3.2.2.3.14"),
-    (0x15, "authentication_method",             None,                       TEXT,        _CONNECT | _CONNACK | _AUTH,      0,          0,    0,         0x82, "3.1.2.11.9"),
-    (0x16, "authentication_data",               None,                       BINARY,      _CONNECT | _CONNACK | _AUTH,      0,          0,    0,         0x82, "3.1.2.11.10"),
-    (0x17, "request_problem_information",       None,                       FLAG,        _CONNECT,                         0,          0,    1,         0x82, "3.1.2.11.7"),
-    (0x18, "will_delay_interval",               None,                       FOUR_BYTES,  _WILL,                            0,          0,    _U32,      0x82, "3.1.3.2.2"),
-    (0x19, "request_response_information",      None,                       FLAG,        _CONNECT,                         0,          0,    1,         0x82, "3.1.2.11.6"),
-    (0x1A, "response_information",              None,                       TEXT,        _CONNACK,                         0,          0,    0,         0x82, "3.2.2.3.15"),
-    (0x1C, "server_reference",                  None,                       TEXT,        _CONNACK | _DISCONNECT,           0,          0,    0,         0x82, "3.2.2.3.16"),
-    (0x1F, "reason_string",                     None,                       TEXT,        _CONNACK | _ACKNOWLEDGEMENTS | _DISCONNECT | _AUTH, 0, 0, 0,    0x82, "3.2.2.3.9"),
-    (0x21, "receive_maximum",                   None,                       TWO_BYTES,   _CONNECT | _CONNACK,              0,          1,    _U16,      0x82, "3.1.2.11.3"),
-    (0x22, "topic_alias_maximum",               None,                       TWO_BYTES,   _CONNECT | _CONNACK,              0,          0,    _U16,      0x82, "3.1.2.11.5"),
-    (0x23, "topic_alias",                       None,                       TWO_BYTES,   _PUBLISH,                         0,          1,    _U16,      0x94, "MQTT-3.3.2-8"),
-    (0x24, "maximum_qos",                       None,                       BYTE,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.4"),
-    (0x25, "retain_available",                  None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.5"),
-    (0x26, "user_property",                     "user_properties",          PAIR,        _NO_PINGS,                        _NO_PINGS,  0,    0,         0x82, "2.2.2.2"),
-    (0x27, "maximum_packet_size",               None,                       FOUR_BYTES,  _CONNECT | _CONNACK,              0,          1,    _U32,      0x82, "3.1.2.11.4"),
-    (0x28, "wildcard_subscription_available",   None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.11"),
-    (0x29, "subscription_identifier_available", None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.12"),
-    (0x2A, "shared_subscription_available",     None,                       FLAG,        _CONNACK,                         0,          0,    1,         0x82, "3.2.2.3.13"),
+    # id   name                                 type        packets                              least  most        clause
+    (0x01, "payload_format_indicator",          BYTE,       _PUBLISH | _WILL,                    0,     1,          "3.3.2.3.2"),
+    (0x02, "message_expiry_interval",           FOUR_BYTES, _PUBLISH | _WILL,                    0,     _U32,       "3.3.2.3.3"),
+    (0x03, "content_type",                      TEXT,       _PUBLISH | _WILL,                    0,     0,          "3.3.2.3.9"),
+    (0x08, "response_topic",                    TOPIC,      _PUBLISH | _WILL,                    0,     0,          "MQTT-3.3.2-14"),
+    (0x09, "correlation_data",                  BINARY,     _PUBLISH | _WILL,                    0,     0,          "3.3.2.3.6"),
+    (0x0B, "subscription_identifier",           VARINT,     _PUBLISH | _SUBSCRIBE,               1,     MAX_VARINT, "3.8.2.1.2"),
+    (0x11, "session_expiry_interval",           FOUR_BYTES, _CONNECT | _CONNACK | _DISCONNECT,   0,     _U32,       "3.1.2.11.2"),
+    (0x12, "assigned_client_identifier",        TEXT,       _CONNACK,                            0,     0,          "3.2.2.3.7"),
+    (0x13, "server_keep_alive",                 TWO_BYTES,  _CONNACK,                            0,     _U16,       "3.2.2.3.14"),
+    (0x15, "authentication_method",             TEXT,       _CONNECT | _CONNACK | _AUTH,         0,     0,          "3.1.2.11.9"),
+    (0x16, "authentication_data",               BINARY,     _CONNECT | _CONNACK | _AUTH,         0,     0,          "3.1.2.11.10"),
+    (0x17, "request_problem_information",       FLAG,       _CONNECT,                            0,     1,          "3.1.2.11.7"),
+    (0x18, "will_delay_interval",               FOUR_BYTES, _WILL,                               0,     _U32,       "3.1.3.2.2"),
+    (0x19, "request_response_information",      FLAG,       _CONNECT,                            0,     1,          "3.1.2.11.6"),
+    (0x1A, "response_information",              TEXT,       _CONNACK,                            0,     0,          "3.2.2.3.15"),
+    (0x1C, "server_reference",                  TEXT,       _CONNACK | _DISCONNECT,              0,     0,          "3.2.2.3.16"),
+    (0x1F, "reason_string",                     TEXT,       _REASONED,                           0,     0,          "3.2.2.3.9"),
+    (0x21, "receive_maximum",                   TWO_BYTES,  _CONNECT | _CONNACK,                 1,     _U16,       "3.1.2.11.3"),
+    (0x22, "topic_alias_maximum",               TWO_BYTES,  _CONNECT | _CONNACK,                 0,     _U16,       "3.1.2.11.5"),
+    (0x23, "topic_alias",                       TWO_BYTES,  _PUBLISH,                            1,     _U16,       "MQTT-3.3.2-8"),
+    (0x24, "maximum_qos",                       BYTE,       _CONNACK,                            0,     1,          "3.2.2.3.4"),
+    (0x25, "retain_available",                  FLAG,       _CONNACK,                            0,     1,          "3.2.2.3.5"),
+    (0x26, "user_property",                     PAIR,       _NO_PINGS,                           0,     0,          "2.2.2.2"),
+    (0x27, "maximum_packet_size",               FOUR_BYTES, _CONNECT | _CONNACK,                 1,     _U32,       "3.1.2.11.4"),
+    (0x28, "wildcard_subscription_available",   FLAG,       _CONNACK,                            0,     1,          "3.2.2.3.11"),
+    (0x29, "subscription_identifier_available", FLAG,       _CONNACK,                            0,     1,          "3.2.2.3.12"),
+    (0x2A, "shared_subscription_available",     FLAG,       _CONNACK,                            0,     1,          "3.2.2.3.13"),
 )
+
+# Where a property may stand more than once: in which packets, and what it is called there.
+REPEATED = {0x0B: (_PUBLISH, "subscription_identifiers"), 0x26: (_NO_PINGS, "user_properties")}
+
+# What to answer to a value out of range, where it is not 0x82.
+RANGE_REASON_CODES = {TOPIC_ALIAS: 0x94}
 
 cdef list names = [None] * IDENTIFIERS    # by identifier
 cdef list clauses = [None] * IDENTIFIERS
@@ -101,7 +108,9 @@ cdef int[16] allowed_count
 
 cdef int fill_tables() except -1:
     cdef int packet
-    for identifier, name, _, kind, packets, repeats, least, most, reason_code, clause in ROWS:
+    for identifier, name, kind, packets, least, most, clause in ROWS:
+        repeats, _ = REPEATED.get(identifier, (0, name))
+        reason_code = RANGE_REASON_CODES.get(identifier, 0x82)
         names[identifier] = name
         clauses[identifier] = clause
         table[<int> identifier] = Row(kind, packets, repeats, least, most, reason_code)
@@ -116,11 +125,13 @@ fill_tables()
 
 cdef tuple attributes_of(int packet):
     """What the packet's properties are called in Python: (identifier, name, repeats, clause) in ascending order."""
-    return tuple([
-        (identifier, plural if repeats >> packet & 1 else name, bool(repeats >> packet & 1), clause)
-        for identifier, name, plural, _, packets, repeats, _, _, _, clause in ROWS
-        if packets >> packet & 1
-    ])
+    cdef list attributes = []
+    for identifier, name, _, packets, _, _, clause in ROWS:
+        if packets >> packet & 1:
+            where, plural = REPEATED.get(identifier, (0, name))
+            repeats = bool(where >> packet & 1)
+            attributes.append((identifier, plural if repeats else name, repeats, clause))
+    return tuple(attributes)
 
 
 cdef int refuse_properties(tuple attributes, uint64_t seen) except -1:

@@ -130,7 +130,8 @@ def validate_topic_name(topic):
 def validate_topic_filter(topic_filter):
     """Check a topic filter (MQTT 5.0, 4.7.1 and 4.8.2): wildcards only as whole levels, '#' only as the last one.
 
-    A filter whose first level is `$share` must be `$share/{name}/{filter}`. Raises EncodeError that says which rule is broken.
+    A filter whose first level is `$share` must be `$share/{name}/{filter}`. Raises EncodeError that says which rule is
+    broken.
     """
     as_topic_filter(topic_filter, "topic_filter")
 
@@ -240,7 +241,7 @@ cdef class TopicTree:
         return True
 
     def match(self, topic):
-        """The values of all filters that match the topic name `topic`: one entry for each that was added, in no set order.
+        """The values of all filters that match `topic`: one entry for each that was added, in no set order.
 
         A malformed name matches nothing. Raises EncodeError where `topic` is not text that MQTT can carry.
         """
