@@ -1,6 +1,6 @@
 # cython: language_level=3
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from iotwire._cursor cimport Cursor
 

@@ -14,7 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._arguments cimport as_binary, as_flag, as_int, as_tuple
 from iotwire._cursor cimport (
-    Cursor, cursor_over, offset_of, read_u8, read_u16, read_u32, read_varint, sub_cursor, take,
+    Cursor, cursor_over, read_u8, read_u16, read_u32, read_varint, sub_cursor, take,
 )
 from iotwire._emit cimport MAX_VARINT, put_binary, put_u8, put_u16, put_u32, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, violation
