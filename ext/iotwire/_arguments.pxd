@@ -8,7 +8,8 @@ caller passes "5" for a packet id must say so, not raise OverflowError from some
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t
 
-from iotwire._faults cimport Buffer, PyBuffer_Release, as_int_slow, cannot_encode, get_buffer_slow
+from iotwire._emit cimport MAX_VARINT
+from iotwire._faults cimport Buffer, PyBuffer_Release, as_int_slow, cannot_encode, get_buffer_slow, refuse_bytes
 
 cdef extern from *:
     """
@@ -62,13 +63,25 @@ cdef inline void release(Buffer* view) noexcept:
         PyBuffer_Release(view)
 
 
+cdef inline int must_fit(Py_ssize_t size, str field) except -1:
+    """Sizes are added up without a look at each sum: what none of them may exceed is refused where it comes in.
+
+    On a 32-bit machine a Py_ssize_t ends at 2 GiB, and a caller's buffer may reach that far.
+    """
+    if size > MAX_VARINT:
+        refuse_bytes(size, field)
+    return 0
+
+
 cdef inline bytes as_bytes(object value, str field):
-    """Any C-contiguous buffer as bytes of our own; bytes themselves are not copied."""
+    """Any C-contiguous buffer of at most 268435455 bytes as bytes of our own; bytes themselves are not copied."""
     cdef Buffer view
     if PyBytes_CheckExact(value):
+        must_fit(PyBytes_GET_SIZE(value), field)
         return <bytes> value
     get_buffer(value, field, &view)
     try:
+        must_fit(view.len, field)
         return (<char*> view.buf)[:view.len]
     finally:
         release(&view)

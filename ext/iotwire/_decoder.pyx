@@ -20,6 +20,9 @@ from iotwire._mqtt cimport Connect, Packet, PayloadSource, decode_body
 
 from iotwire.errors import IotwireError, WireError
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cdef enum:
     DEFAULT_ROOM = 65_536  # what get_buffer offers when it is not told: a full socket read
     KEPT_STORAGE = 4_096   # an idle decoder holds at most this much
@@ -195,6 +198,8 @@ cdef class Decoder:
     cdef int append(self, const void* data, Py_ssize_t size) except -1:
         if size == 0:  # then there need not be any storage
             return 0
+        if size > PY_SSIZE_T_MAX - (self.end - self.start):  # 2 GiB where pointers have 32 bits
+            raise MemoryError
         self.reserve(size)
         memcpy(PyBytes_AS_STRING(self.storage) + self.end, data, size)
         self.end += size

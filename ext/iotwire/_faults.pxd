@@ -17,6 +17,7 @@ cdef int cursor_fault(const Cursor* at, Fault fault) except -1
 cdef int cannot_encode(str field, str message, str clause=*) except -1
 cdef uint32_t as_int_slow(object value, str field, uint32_t least, uint32_t most) except? 0xFFFFFFFF
 cdef int get_buffer_slow(object value, str field, Buffer* view) except -1
+cdef int refuse_bytes(Py_ssize_t size, str field) except -1
 cdef int too_long(Py_ssize_t body_size) except -1
 cdef int refuse_first_byte(int first, int version) except -1
 cdef int refuse_remaining_length(int length_bytes) except -1

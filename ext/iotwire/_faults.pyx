@@ -57,10 +57,14 @@ cdef int get_buffer_slow(object value, str field, Buffer* view) except -1:
         cannot_encode(field, f"must be a C-contiguous buffer: {error}")
 
 
+cdef int refuse_bytes(Py_ssize_t size, str field) except -1:
+    return cannot_encode(field, f"has {size} bytes; a packet holds at most {MAX_VARINT}", "2.1.4")
+
+
 # ---- the fixed header [2.1]
 
 cdef int too_long(Py_ssize_t body_size) except -1:
-    return cannot_encode("packet", f"a remaining length of {body_size} bytes; at most {MAX_VARINT} fit", "2.1.4")
+    return cannot_encode("packet", f"takes at least {body_size} bytes; a remaining length is at most {MAX_VARINT}", "2.1.4")
 
 
 cdef int refuse_first_byte(int first, int version) except -1:

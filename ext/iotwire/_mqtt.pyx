@@ -150,9 +150,13 @@ cdef class Packet(Record):
         cdef int checked = as_version(version)
         must_be_made(self)
         cdef Py_ssize_t body_size = self.size_body(checked)
-        if body_size > MAX_VARINT:
-            too_long(body_size)
+        must_fit_all(body_size)
         return 1 + size_varint(body_size) + body_size
+
+
+cdef inline int must_fit_all(Py_ssize_t body_size) except -1:
+    """Asked after each item of a list, which may name one text many times: a sum that wraps would allocate too little."""
+    return too_long(body_size) if body_size > MAX_VARINT else 0
 
 
 cdef inline int must_be_new(Record record, bint made) except -1:
@@ -800,6 +804,7 @@ cdef class Subscribe(Packet):
             if version == MQTT_3_1_1 and subscription.options & ~MAXIMUM_QOS:
                 refuse_before_5("subscriptions", "a subscription option")
             size += size_text(subscription.topic_filter) + 1
+            must_fit_all(size)
         return size
 
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
@@ -962,6 +967,7 @@ cdef class Unsubscribe(Packet):
         cdef Py_ssize_t size = 2 + size_properties(self, version)
         for topic_filter in self.topic_filters:
             size += size_text(<str> topic_filter)
+            must_fit_all(size)
         return size
 
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:

@@ -332,8 +332,7 @@ cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen):
         return None
     if has(seen[0], AUTHENTICATION_DATA) and not has(seen[0], AUTHENTICATION_METHOD):
         cannot_encode("authentication_data", "needs an authentication_method", "3.1.2.11.10")
-    if size > MAX_VARINT:
-        cannot_encode("user_properties", f"the properties take {size} bytes; at most {MAX_VARINT} fit", "2.2.2.1")
+    must_fit_all(size)
     block = PyBytes_FromStringAndSize(NULL, size)
     at = <uint8_t*> PyBytes_AS_STRING(block)
     for i in range(allowed_count[packet]):
@@ -391,7 +390,15 @@ cdef tuple as_pairs(object value, Py_ssize_t* size):
     for pair in pairs:
         size[0] += 1 + 2 + check_text(<str> (<tuple> pair)[0], "user_properties", ANY_TEXT)
         size[0] += 2 + check_text(<str> (<tuple> pair)[1], "user_properties", ANY_TEXT)
+        must_fit_all(size[0])
     return pairs
+
+
+cdef inline int must_fit_all(Py_ssize_t size) except -1:
+    """Asked after each pair: one text may stand in all of them, and a sum that wraps would allocate too little."""
+    if size > MAX_VARINT:
+        cannot_encode("user_properties", f"take at least {size} bytes; at most {MAX_VARINT} fit", "2.2.2.1")
+    return 0
 
 
 cdef tuple as_pair(object item):

@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
-from iotwire._arguments cimport Buffer, as_version, get_buffer, release
+from iotwire._arguments cimport Buffer, as_version, get_buffer, must_fit, release
 from iotwire._emit cimport put_bytes, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport MQTT_5, PUBLISH, new_wire
@@ -46,6 +46,7 @@ cdef inline bytes build_publish(
         cannot_encode("topic", "must not be empty without a topic_alias", "MQTT-4.7.3-1")
     get_buffer(payload, "payload", &view)
     try:
+        must_fit(view.len, "payload")
         body_size = 2 + topic_size + view.len
         if first & QOS:
             body_size += 2
@@ -199,6 +200,7 @@ cdef class PreparedPublish:
         cdef uint8_t* at
         get_buffer(payload, "payload", &view)
         try:
+            must_fit(view.len, "payload")
             wire = new_wire(self.first, topic_size + id_size + tail_size + view.len, 0, &at)
             at = put_bytes(at, PyBytes_AS_STRING(self.topic_field), topic_size)
             if id_size:

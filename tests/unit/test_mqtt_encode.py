@@ -20,6 +20,9 @@ from iotwire.mqtt import (
     Packet,
     PreparedPublish,
     Publish,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
     Will,
     decode,
     encode_publish,
@@ -368,6 +371,47 @@ def test_a_packet_over_the_remaining_length_is_refused() -> None:
     many = tuple([("k", "v" * 65000)] * 4200)
     with pytest.raises(EncodeError):
         Publish("t", user_properties=many).encode()
+
+
+LONGEST = "x" * 65535
+
+# Each names one text so often that the bytes it asks for are a little over 4 GiB: where sizes have 32 bits, such a sum
+# comes out as a small one, and what was allocated by it would be written far past its end.
+OVER_4_GIB: dict[str, Callable[[], object]] = {
+    "a SUBSCRIBE": lambda: Subscribe(1, [Subscription(LONGEST)] * 65_536).encode(),
+    "a SUBSCRIBE of 3.1.1": lambda: Subscribe(1, [Subscription(LONGEST)] * 65_536).encode(4),
+    "an UNSUBSCRIBE": lambda: Unsubscribe(1, [LONGEST] * 65_537).encode(),
+    "the size of an UNSUBSCRIBE": lambda: Unsubscribe(1, [LONGEST] * 65_537).encoded_size(),
+    "user properties": lambda: Publish("t", user_properties=((LONGEST, LONGEST),) * 32_768),
+    "user properties without a packet": lambda: encode_publish("t", user_properties=((LONGEST, LONGEST),) * 32_768),
+    "user properties of a will": lambda: Will("t", user_properties=[(LONGEST, LONGEST)] * 32_768),
+}
+
+
+@pytest.mark.parametrize("make", OVER_4_GIB.values(), ids=OVER_4_GIB)
+def test_a_sum_of_sizes_does_not_wrap_where_they_have_32_bits(make: Callable[[], object]) -> None:
+    with pytest.raises(EncodeError):
+        make()
+
+
+@pytest.mark.parametrize("size", [0x7FFF_FFFF, 0x4000_0000])
+def test_a_buffer_that_reaches_the_end_of_a_32_bit_size_is_refused(size: int) -> None:
+    try:
+        large = mmap.mmap(-1, size, access=mmap.ACCESS_READ)
+    except (OSError, MemoryError, OverflowError) as error:
+        pytest.skip(f"no room for a map of {size} bytes here: {error}")
+    with large, memoryview(large) as view:
+        for call in calls(
+            lambda: encode_publish("t", view),
+            lambda: encode_publish("t", view, 1, False, 1),
+            lambda: encode_publish_header("t", view),
+            lambda: PreparedPublish("t").encode(view),
+            lambda: Publish("t", view),
+            lambda: Will("t", view),
+        ):
+            with pytest.raises(EncodeError) as caught:
+                call()
+            assert caught.value.field == "payload"
 
 
 def test_subclasses_of_str_and_int_are_taken_for_what_they_are() -> None:
