@@ -92,7 +92,7 @@ def complaints_about_symbols(wheel: Wheel) -> list[str]:
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a tool that is installed beside this Python."""
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 # no shell, names of our own
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def complaints_of(module: str, *arguments: str) -> list[str]:
