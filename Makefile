@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 SECONDS ?= 60
 SEED ?= 0
+WHEELS ?= dist/wheels
+BENCH_JSON ?=
 
 SHELL := /bin/bash
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help demo test check lint format types bench bench-compare sanitize fuzz coverage build brokers clean
+.PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage
+.PHONY: build ci-wheels check-wheels brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,7 +22,7 @@ help: ## this list
 demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
 	$(RUN) -m iotwire demo
 
-test: lint types ## lint, types and every test
+test: lint lint-workflows types $(VENV)/.wheels ## lint, types and every test
 	$(RUN) -m pytest
 
 check: lint types ## lint, types and the quick tests, in under a minute
@@ -28,6 +31,10 @@ check: lint types ## lint, types and the quick tests, in under a minute
 lint: $(VENV)/.dev ## style and common mistakes
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+lint-workflows: $(VENV)/.workflows ## the workflows under .github, which run elsewhere only
+	$(VENV)/bin/actionlint
+	$(VENV)/bin/zizmor --offline --persona=pedantic --quiet .github
 
 format: $(VENV)/.dev ## put the Python files into shape
 	$(RUN) -m ruff check --fix-only .
@@ -38,7 +45,7 @@ types: $(VENV)/.dev ## mypy --strict on the package, and the stubs against the b
 	$(RUN) -m mypy.stubtest --ignore-missing-stub $(STUBBED)
 
 bench: $(VENV)/.bench ## the codec against its peers and the floor, as ratios
-	$(RUN) -m pytest benchmarks
+	$(RUN) -m pytest benchmarks $(if $(BENCH_JSON),--benchmark-json=$(abspath $(BENCH_JSON)))
 
 bench-compare: $(VENV)/.bench ## the table of ratios alone
 	$(RUN) benchmarks/compare.py
@@ -55,11 +62,17 @@ coverage: $(VENV)/.coverage ## lines covered by the unit tests, of .py and .pyx
 build: $(VENV)/.dev ## sdist -> wheel -> tests in a clean environment; leaves both in dist/
 	tools/check-dist.sh $(RUN)
 
+ci-wheels: ## the wheels that cibuildwheel makes here, from the sdist in dist/ to wheelhouse/ (needs Docker on Linux)
+	$(PYTHON) tools/ci_wheels.py
+
+check-wheels: $(VENV)/.wheels ## whether the wheels in WHEELS=dist/wheels may be released
+	$(RUN) tools/check_wheels.py $(WHEELS)
+
 brokers: ## install the brokers that integration tests use (needs root or sudo)
 	tools/install-brokers.sh
 
 clean: ## remove everything that make made
-	rm -rf build dist .venv .venv-* src/*.egg-info src/iotwire/*.so
+	rm -rf build dist wheelhouse .venv .venv-* src/*.egg-info src/iotwire/*.so
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -68,6 +81,8 @@ $(VENV)/.demo: EXTRAS = cli
 $(VENV)/.dev: EXTRAS = cli,test,lint
 $(VENV)/.bench: EXTRAS = bench
 $(VENV)/.coverage: EXTRAS = cli,test,coverage
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.coverage: $(SOURCES)
+$(VENV)/.wheels: EXTRAS = wheels
+$(VENV)/.workflows: EXTRAS = workflows
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.coverage $(VENV)/.wheels $(VENV)/.workflows: $(SOURCES)
 	@tools/develop.sh $(PYTHON) $(VENV) $(EXTRAS)
 	@touch $@

@@ -4,10 +4,12 @@ IOTWIRE_BUILD picks another kind of build than `release`; tools/build-copy.sh ma
 """
 
 import os
+import runpy
 from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 KIND = os.environ.get("IOTWIRE_BUILD", "release")
@@ -30,6 +32,21 @@ class BuildPyAndHeaders(build_py):
                 self.copy_file(header, os.path.join(self.build_lib, "iotwire"))
 
 
+class WheelWithBillOfMaterials(bdist_wheel):
+    """Put the bill of materials where PEP 770 wants it; setuptools has no setting for that."""
+
+    def egg2dist(self, egginfo_path: str, distinfo_path: str) -> None:
+        super().egg2dist(egginfo_path, distinfo_path)
+        # Loaded by path: a build in isolation does not have the tree on its import path.
+        tool = runpy.run_path("tools/bill_of_materials.py")
+        facts = self.distribution.metadata
+        bill = tool["bill_of_a_wheel"](facts.name, facts.version, facts.license_expression, facts.description)
+        path = os.path.join(distinfo_path, tool["PLACE"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(bill)
+
+
 setup(
     ext_modules=cythonize(
         [
@@ -45,5 +62,5 @@ setup(
         build_dir=None if KIND == "coverage" else "build/c",
         compiler_directives={"linetrace": True} if KIND == "coverage" else {},
     ),
-    cmdclass={"build_py": BuildPyAndHeaders},
+    cmdclass={"build_py": BuildPyAndHeaders, "bdist_wheel": WheelWithBillOfMaterials},
 )
