@@ -6,6 +6,8 @@ SECONDS ?= 60
 SEED ?= 0
 WHEELS ?= dist/wheels
 BENCH_JSON ?=
+BOARDS ?= aarch64 armv7l armv6l s390x
+SUMMARY ?=
 
 SHELL := /bin/bash
 RUN := $(VENV)/bin/python
@@ -13,7 +15,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage
-.PHONY: build ci-wheels check-wheels brokers clean
+.PHONY: build ci-wheels check-wheels wheels test-arm bench-arm bench-check brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +69,19 @@ ci-wheels: ## the wheels that cibuildwheel makes here, from the sdist in dist/ t
 
 check-wheels: $(VENV)/.wheels ## whether the wheels in WHEELS=dist/wheels may be released
 	$(RUN) tools/check_wheels.py $(WHEELS)
+
+wheels: $(VENV)/.wheels ## cross-build the wheels of a release for every board into dist/wheels, and check them
+	$(RUN) tools/arm wheels dist/wheels
+	$(RUN) tools/check_wheels.py dist/wheels
+
+test-arm: $(VENV)/.wheels ## all tests and the demo on emulated boards, BOARDS="aarch64 armv7l armv6l s390x"
+	$(RUN) tools/arm test $(BOARDS)
+
+bench-arm: $(VENV)/.bench $(VENV)/.wheels ## instructions on each architecture, ours and the peers', as a table and a plot
+	$(RUN) benchmarks/boards.py --plot build/instructions.svg
+
+bench-check: $(VENV)/.bench $(VENV)/.wheels ## the same held to the figures that are kept; SUMMARY=FILE gets the table
+	$(RUN) benchmarks/boards.py --check $(if $(SUMMARY),--summary $(SUMMARY))
 
 brokers: ## install the brokers that integration tests use (needs root or sudo)
 	tools/install-brokers.sh

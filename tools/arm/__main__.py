@@ -1,0 +1,104 @@
+"""Builds wheels for other boards and tries them on emulated ones: `python tools/arm VERB ...`.
+
+wheels FOLDER      cross-build every wheel of a release into FOLDER
+test BOARD ...     the unit tests, the integration tests and the demo, on emulated boards
+python BOARD ...   start a board's Python in the environment of its tests
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+
+from cross import build_wheels
+from places import BUILD, ROOT, SHARED_VECTORS, say
+from targets import BOARDS, TARGETS, Board, board_named, target_named
+
+from emulated import environment, install
+
+# Emulated, a test takes some ten times as long.
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800")
+
+
+def wheels(folder: Path) -> int:
+    """Every wheel of a release, the ones for the limited API included."""
+    released = [target for target in TARGETS if target.released]
+    built = [*build_wheels(released).values(), *build_wheels(released, limited_api=True).values()]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for wheel in built:
+        shutil.copy2(wheel, folder)
+    print(*sorted(wheel.name for wheel in built), sep="\n")
+    return 0
+
+
+def test(boards: list[Board]) -> int:
+    """Each board in a process of its own, and how each ended."""
+    built = build_wheels([target_named(board.target) for board in boards])
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
+        failed = list(workers.map(lambda board: _test(board, built[board.target]), boards))
+    return 1 if any(failed) else 0
+
+
+def _test(board: Board, wheel: Path) -> int:
+    """Install the wheel as a user does, with what its tests need, and run them outside the checkout."""
+    started = monotonic()
+    place = BUILD / "boards" / board.name
+    python = environment(board, place)
+    install(board, python, f"{wheel}[{','.join(board.extras)}]")
+    tree = place / "tree"
+    # The sources are read by a test of the layers; the modules that run are the installed ones.
+    for folder in ("tests", "ext", "src", "tools"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy2(ROOT / "pyproject.toml", tree)
+    env = os.environ | {"IOTWIRE_EMULATED": board.name, "PYTHONDONTWRITEBYTECODE": "1"}
+    env.setdefault("IOTWIRE_SHARED_VECTORS", str(SHARED_VECTORS))
+    parts = {"unit tests": (*PYTEST, "tests/unit")}
+    if not board.codec_only:
+        parts |= {"integration tests": (*PYTEST, "tests/integration"), "demo": ("-m", "iotwire", "demo")}
+    failed = 0
+    for name, arguments in parts.items():
+        log = place / f"{name.partition(' ')[0]}.log"
+        with log.open("wb") as output:
+            code = subprocess.run(
+                [python, *arguments], cwd=tree, env=env, stdout=output, stderr=subprocess.STDOUT, check=False
+            ).returncode
+        lines = log.read_text(errors="replace").splitlines()
+        shown = lines[-60:] if code else lines[-1:]
+        say("\n".join([f"{board.name}, {name}: {'FAILED' if code else 'passed'}", *(f"  {line}" for line in shown)]))
+        failed += code != 0
+    say(f"{board.name}: {monotonic() - started:.0f} s")
+    return failed
+
+
+def main() -> int:
+    """Take the command line."""
+    parser = argparse.ArgumentParser(
+        prog="tools/arm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("wheels").add_argument("folder", type=Path)
+    names = [board.name for board in BOARDS]
+    verbs.add_parser("test").add_argument("boards", nargs="+", choices=names)
+    python = verbs.add_parser("python")
+    python.add_argument("board", choices=names)
+    python.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    if options.verb == "wheels":
+        return wheels(options.folder)
+    if options.verb == "test":
+        return test([board_named(name) for name in options.boards])
+    place = BUILD / "boards" / options.board / "bin" / "python"
+    if not place.exists():
+        raise SystemExit(f"{options.board} has no environment yet: `python tools/arm test {options.board}` makes one")
+    return subprocess.run([place, *options.arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Boards that are not here: Debian's CPython of another architecture, run by QEMU's user-mode emulator.
+
+Each board gets an environment that looks like one of `python -m venv`. Its `bin/python` is a script that starts the
+emulator, and that script is what Python takes for its own path (QEMU sets argv[0] on request): whatever starts
+`sys.executable` gets the emulated interpreter again. Nothing is registered with the kernel, so it works without root,
+and what a test starts besides (mosquitto, openssl) is this machine's own.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import debian
+from cross import VERSION, suite
+from places import BUILD, run
+from targets import EMULATOR_SUITE, Board, target_named
+
+
+def emulator(name: str) -> tuple[str, ...]:
+    """The command that runs a program for another processor.
+
+    Its libraries are named on the command line: in LD_LIBRARY_PATH they would reach whatever the program starts.
+    """
+    architecture = debian.host_architecture()
+    root = debian.packages(f"qemu-{architecture}", EMULATOR_SUITE, architecture, ("qemu-user",))
+    [loader] = root.glob("lib/*-linux-gnu/ld-linux-*.so.*")
+    return (str(loader), "--library-path", str(loader.resolve().parent), str(root / "usr" / "bin" / f"qemu-{name}"))
+
+
+def system_root(board: Board) -> Path:
+    """A folder with CPython and what it needs, for the board's architecture."""
+    wanted = (f"python{VERSION}-minimal", f"libpython{VERSION}-stdlib", f"python{VERSION}-venv", "libgcc-s1")
+    architecture = target_named(board.target).debian
+    root = debian.packages(f"python-{architecture}", suite(), architecture, (*wanted, *board.further))
+
+    library = root / "usr" / "lib" / f"python{VERSION}"
+    if not (library / "__pycache__").is_dir():
+        _compile(library)
+    return root
+
+
+def command_of(board: Board, python: Path, *, options: tuple[str, ...] = (), cpu: str = "") -> tuple[str, ...]:
+    """What starts a board's interpreter so that it takes `python` for its own path."""
+    root = system_root(board)
+    interpreter = root / "usr" / "bin" / f"python{VERSION}"
+    return (
+        *emulator(board.qemu), *options, "-cpu", cpu or board.cpu, "-L", str(root), "-0", str(python), str(interpreter)
+    )  # fmt: skip
+
+
+def environment(board: Board, place: Path) -> Path:
+    """A new virtual environment with pip for the board, in `place`; its interpreter."""
+    root = system_root(board)
+    bin_folder, packages = place / "bin", place / "lib" / f"python{VERSION}" / "site-packages"
+    shutil.rmtree(place, ignore_errors=True)
+    bin_folder.mkdir(parents=True)
+    (place / "pyvenv.cfg").write_text(
+        f"home = {root}/usr/bin\ninclude-system-site-packages = {'true' if board.further else 'false'}\n"
+    )
+    python = bin_folder / "python"
+    _script(python, command_of(board, python))
+    (bin_folder / "python3").symlink_to("python")
+    # pip looks into the file that sys.executable names to learn its ABI, so it has to be shown the real one.
+    shown = bin_folder / f"python{VERSION}"
+    shown.symlink_to(root / "usr" / "bin" / shown.name)
+    _script(bin_folder / "pip", (*command_of(board, shown), "-m", "pip", "--disable-pip-version-check"))
+    # pip is the same file everywhere: unpacked here, where ensurepip would install it emulated for half a minute.
+    [pip] = (root / "usr" / "share" / "python-wheels").glob("pip-*.whl")
+    with zipfile.ZipFile(pip) as archive:
+        archive.extractall(packages)
+    _compile(packages)
+    return python
+
+
+def install(board: Board, python: Path, *wanted: str) -> None:
+    """Have the board's own pip install something, wheels alone: nobody has a compiler there."""
+    log = BUILD / "boards" / f"{board.name}-pip.log"
+    run([python.with_name("pip"), "install", "-q", "--only-binary", ":all:", *wanted, *board.constraints], log=log)
+
+
+def _script(path: Path, command: tuple[str, ...]) -> None:
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    path.chmod(0o755)
+
+
+def _compile(folder: Path) -> None:
+    """Bytecode is the same for every processor, and making it emulated would take a minute."""
+    run([sys.executable, "-m", "compileall", "-q", folder], log=BUILD / "bytecode.log")
