@@ -5,11 +5,12 @@
 The bytes are those of `Publish(...).encode(version)`; the tests hold the two to each other.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from iotwire._arguments cimport Buffer, as_version, get_buffer, must_fit, release
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE, PyCFunction, PyMethodDef, method_of
 from iotwire._emit cimport put_binary, put_bytes, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport MQTT_5, PUBLISH, new_wire
@@ -19,12 +20,6 @@ from iotwire._publish cimport QOS, RETAIN, as_publish_id, publish_first_byte, pu
 from iotwire._text cimport TOPIC_NAME, as_text, checked_utf8, put_text, size_text
 
 cdef extern from "Python.h":
-    ctypedef void* PyCFunction
-    ctypedef struct PyMethodDef:
-        PyCFunction ml_meth
-        int ml_flags
-    ctypedef struct PyCFunctionObject:
-        PyMethodDef* m_ml
     int METH_FASTCALL, METH_KEYWORDS
 
 ctypedef object (*FastCall)(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names)
@@ -124,8 +119,8 @@ cdef object encode_publish_by_position(PyObject* module, PyObject** given, Py_ss
 
 cdef int call_by_position() except -1:
     global parse_and_encode_publish
-    cdef PyMethodDef* method = (<PyCFunctionObject*> encode_publish).m_ml
-    if method.ml_flags == METH_FASTCALL | METH_KEYWORDS:
+    cdef PyMethodDef* method = method_of(encode_publish)
+    if method != NULL and method.ml_flags == METH_FASTCALL | METH_KEYWORDS:
         parse_and_encode_publish = <FastCall> <void*> method.ml_meth
         method.ml_meth = <PyCFunction> <void*> encode_publish_by_position
     return 0

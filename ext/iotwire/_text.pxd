@@ -8,14 +8,9 @@ else takes the slow path in `_text.pyx`.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from iotwire._capi cimport copy_ascii, utf8_at_hand
 from iotwire._cursor cimport Cursor, read_u16, take
 from iotwire._emit cimport put_binary
-
-cdef extern from "Python.h":
-    str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
-    void* PyUnicode_DATA(str text)
-    Py_ssize_t PyUnicode_GET_LENGTH(str text)
-    bint PyUnicode_IS_COMPACT_ASCII(str text)
 
 cdef enum Trait:  # what a look at some bytes found; bits of an int
     NOT_ASCII = 1
@@ -119,13 +114,10 @@ cdef inline str read_text(Cursor* c, TextRule rule=ANY_TEXT):
     """A UTF-8 Encoded String as a str."""
     cdef Py_ssize_t size = read_u16(c)
     cdef const uint8_t* source = take(c, size)
-    cdef str text = PyUnicode_New(size, 0x7F)
-    cdef int traits
-    if size == 0:
-        return text  # the one shared empty str: not to be written to
+    cdef const uint8_t* copy = NULL
     # Copied, then checked: whatever another thread does to the source, what is in the str is what was looked at.
-    memcpy(PyUnicode_DATA(text), source, size)
-    traits = scan_text(<const uint8_t*> PyUnicode_DATA(text), size)
+    cdef str text = copy_ascii(source, size, &copy)
+    cdef int traits = scan_text(copy, size)
     if traits:
         if traits & (NOT_ASCII | ILL_FORMED):
             return decode_not_ascii(c, source, size, rule)
@@ -146,10 +138,8 @@ cdef inline Py_ssize_t skip_text(Cursor* c, TextRule rule=ANY_TEXT) except -1:
 
 cdef inline const char* utf8_of(str text, str field, Py_ssize_t* size) except NULL:
     """The UTF-8 form of a str, kept alive by it. Raises EncodeError for a lone surrogate."""
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        size[0] = PyUnicode_GET_LENGTH(text)
-        return <const char*> PyUnicode_DATA(text)
-    return utf8_of_not_ascii(text, field, size)
+    cdef const char* utf8 = utf8_at_hand(text, size)
+    return utf8 if utf8 != NULL else utf8_of_not_ascii(text, field, size)
 
 
 cdef inline const char* checked_utf8(str text, str field, TextRule rule, Py_ssize_t* size) except NULL:
