@@ -83,6 +83,17 @@ cdef extern from *:
     #endif
     }
 
+    /* ---- borrowed pointers of an argument array: what is in the usual object, and NULL for any other */
+
+    static CYTHON_INLINE const char* iotwire_ascii_at(PyObject* value, Py_ssize_t* size) {
+        return PyUnicode_CheckExact(value) ? iotwire_utf8_at_hand(value, size) : NULL;
+    }
+    static CYTHON_INLINE const char* iotwire_bytes_at(PyObject* value, Py_ssize_t* size) {
+        if (!PyBytes_CheckExact(value)) return NULL;
+        *size = PyBytes_GET_SIZE(value);
+        return PyBytes_AS_STRING(value);
+    }
+
     /* ---- classes and functions that Cython made, changed while their module is imported */
 
     typedef void (*iotwire_free)(void*);
@@ -121,6 +132,11 @@ cdef extern from *:
 
     str copy_ascii "iotwire_copy_ascii"(const uint8_t* source, Py_ssize_t size, const uint8_t** copy)
     const char* utf8_at_hand "iotwire_utf8_at_hand"(str text, Py_ssize_t* size) noexcept
+
+    PyObject* Py_False  # `<PyObject*> False` is a zero in C
+    const char* ascii_at "iotwire_ascii_at"(PyObject* value, Py_ssize_t* size) noexcept
+    const char* bytes_at "iotwire_bytes_at"(PyObject* value, Py_ssize_t* size) noexcept
+    int64_t small_int_at "iotwire_small_int"(PyObject* value) noexcept
 
     ctypedef struct PyTypeObject:
         pass
