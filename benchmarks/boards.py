@@ -39,10 +39,12 @@ AIMS = (
 # What else is set against the peers: ours, and theirs by the peer's name.
 COMPARED = (
     ("encode_publish, positional", "encode"),
+    ("PreparedPublish.encode", "encode"),
     ("encode_publish, with properties", "encode, with properties"),
     ("decode one", "decode one"),
     ("decode one, with properties", "decode one, with properties"),
     ("decode a stream", "decode a stream"),
+    ("decode a stream, topics all different", "decode a stream, topics all different"),
     ("decode a stream of PUBACK", "decode a stream of PUBACK"),
 )
 

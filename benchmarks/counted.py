@@ -59,6 +59,7 @@ def operations() -> dict[str, Operation]:
     ours, floor, message = Iotwire(), load_floor(), Message()
     described = Message(content_type=CONTENT_TYPE, user_properties=USER_PROPERTIES)
     messages, packet_ids = stream_of(message), list(range(1, len(stream_of(message)) + 1))
+    distinct = stream_of(message, distinct_topics=True)
     pubacks = b"".join(puback(packet_id) for packet_id in packet_ids)
     found: dict[str, tuple[Entry, int]] = {
         "encode_publish, positional": (ours.encode_positional(message), 1),
@@ -69,6 +70,7 @@ def operations() -> dict[str, Operation]:
         "decode one": (ours.decode(message, Read.NOTHING), 1),
         "decode one, with properties": (ours.decode(described, Read.NOTHING), 1),
         "decode a stream": (ours.decode_stream(messages), len(messages)),
+        "decode a stream, topics all different": (ours.decode_stream(distinct), len(distinct)),
         "decode a stream of PUBACK": (ours.decode_pubacks(pubacks), len(messages)),
         "PUBACK: encode": (ours.encode_puback(1234), 1),
     }
@@ -79,6 +81,7 @@ def operations() -> dict[str, Operation]:
         found[f"{peer.name}: decode one"] = (peer.decode(message, Read.NOTHING), 1)
         found[f"{peer.name}: decode one, with properties"] = (peer.decode(described, Read.NOTHING), 1)
         found[f"{peer.name}: decode a stream"] = (peer.decode_stream(messages), len(messages))
+        found[f"{peer.name}: decode a stream, topics all different"] = (peer.decode_stream(distinct), len(distinct))
         found[f"{peer.name}: decode a stream of PUBACK"] = (peer.decode_pubacks(pubacks), len(messages))
 
     for peer in installed_peers()[0]:

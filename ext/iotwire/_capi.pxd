@@ -120,6 +120,7 @@ cdef extern from *:
             cls->tp_free = release;
         }
         static CYTHON_INLINE PyMethodDef* iotwire_method_of(PyObject* function) {
+            if (Py_IS_TYPE(function, &PyMethodDescr_Type)) return ((PyMethodDescrObject*) function)->d_method;
             return ((PyCFunctionObject*) function)->m_ml;
         }
     #endif

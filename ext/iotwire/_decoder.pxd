@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t
 
 from iotwire._mqtt cimport PayloadSource
+from iotwire._recent cimport RecentTopics
 
 
 cdef class Window:
@@ -22,6 +23,7 @@ cdef class Decoder:
     cdef bint as_views
     cdef bint busy
     cdef object failure
+    cdef RecentTopics recent
 
     cdef int enter(self) except -1
     cdef int fail(self, object error, list packets) except -1

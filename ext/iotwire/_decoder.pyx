@@ -18,6 +18,7 @@ from iotwire._cursor cimport Cursor, cursor_over
 from iotwire._faults cimport cannot_encode, cursor_fault
 from iotwire._frame cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, read_frame
 from iotwire._mqtt cimport Connect, Packet, PayloadSource, decode_body
+from iotwire._recent cimport forget
 
 from iotwire.errors import IotwireError, WireError
 
@@ -53,6 +54,9 @@ cdef class Decoder:
         if payload not in ("bytes", "view"):
             cannot_encode("payload", 'must be "bytes" or "view"')
         self.as_views = payload == "view"
+
+    def __dealloc__(self):
+        forget(&self.recent)
 
     @property
     def version(self):
@@ -157,6 +161,7 @@ cdef class Decoder:
         self.failure = error.with_traceback(None)
         self.storage = None
         self.start = self.end = self.needed = 0
+        forget(&self.recent)
         return 0
 
     cdef Py_ssize_t decode_all(self, const uint8_t* data, Py_ssize_t size, PayloadSource views, list packets) except -1:
@@ -167,7 +172,7 @@ cdef class Decoder:
         cdef Packet packet
         while read_frame(data + used, size - used, self.version_, self.max_packet_size, &frame):
             body = cursor_over(data + used + frame.header, frame.size - frame.header, frame.header, cursor_fault)
-            packet = decode_body(frame.first, &body, self.version_, views)
+            packet = decode_body(frame.first, &body, self.version_, views, &self.recent)
             if self.version_ == UNKNOWN_VERSION:
                 self.version_ = (<Connect> packet).level  # read_frame let nothing but a CONNECT pass
             packets.append(packet)

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 from iotwire._cursor cimport Cursor
+from iotwire._recent cimport RecentTopics
 
 
 cdef class Record:
@@ -114,7 +115,7 @@ cdef class PayloadSource:
     cdef object view(self, const uint8_t* at, Py_ssize_t size)
 
 
-cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views)
+cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent)
 cdef Py_ssize_t size_properties(Record record, int version) except -1
 cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept
 cdef int refuse_before_5(str field, str what) except -1

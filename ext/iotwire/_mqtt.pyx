@@ -34,6 +34,7 @@ from iotwire._properties cimport (
     TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties, refuse_properties,
 )
 from iotwire._publish cimport DUP, QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
+from iotwire._recent cimport RecentTopics, read_topic_name
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
@@ -613,11 +614,11 @@ cdef class Publish(Packet):
         return put_bytes(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
 
-cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views):
+cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent):
     cdef Publish packet = Publish.__new__(Publish)
     cdef const uint8_t* topic_at = body.pos
     cdef bint has_topic
-    packet.topic = read_text(body, TOPIC_NAME)
+    packet.topic = read_topic_name(body, recent)
     has_topic = body.pos > topic_at + 2  # its length alone takes two
     if first & QOS:
         packet.packet_id_ = read_packet_id(body)
@@ -1121,11 +1122,11 @@ cdef Packet decode_auth(Cursor* body, int version):
 
 # ---- any packet ------------------------------------------------------------------------------------------------------
 
-cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views):
+cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent):
     """The packet of a first byte that `read_frame` has passed, and its body."""
     cdef int kind = first >> 4
     if kind == PUBLISH:
-        return decode_publish(first, body, version, views)
+        return decode_publish(first, body, version, views, recent)
     if kind == PUBACK:
         return decode_acknowledgement(PubAck.__new__(PubAck), first, body, version)
     if kind == PUBREC:
@@ -1179,7 +1180,7 @@ def decode(data, version=5):
     body = cursor_over(
         <const uint8_t*> PyBytes_AS_STRING(whole) + frame.header, frame.size - frame.header, frame.header, cursor_fault
     )
-    return decode_body(frame.first, &body, checked, None), frame.size
+    return decode_body(frame.first, &body, checked, None, NULL), frame.size
 
 
 # ---- at import -------------------------------------------------------------------------------------------------------

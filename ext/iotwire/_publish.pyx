@@ -101,9 +101,9 @@ def encode_publish(
 
 
 # A call by position needs none of the work of parsing fifteen parameters, which takes as long as the encoding itself. So
-# the function that Cython made is called through this one, which takes such a call straight from the argument array.
+# the function that Cython made is called through one of ours, which takes such a call straight from the argument array.
 
-cdef FastCall parse_and_encode_publish
+cdef FastCall parse_and_encode_publish, parse_and_encode_prepared
 
 
 cdef object encode_publish_by_position(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names):
@@ -146,15 +146,15 @@ cdef inline bytes encode_usual_publish(PyObject** given, Py_ssize_t count):
     return put_publish(topic, topic_size, payload, payload_size, first, <int> packet_id, MQTT_5, None, True)
 
 
-cdef int call_by_position() except -1:
-    global parse_and_encode_publish
-    cdef PyMethodDef* method = method_of(encode_publish)
+cdef int call_by_position(object function, FastCall by_position, FastCall* parsed) except -1:
+    """Have `function` called as `by_position`; `parsed` is how Cython made it be called."""
+    cdef PyMethodDef* method = method_of(function)
     if method != NULL and method.ml_flags == METH_FASTCALL | METH_KEYWORDS:
-        parse_and_encode_publish = <FastCall> <void*> method.ml_meth
-        method.ml_meth = <PyCFunction> <void*> encode_publish_by_position
+        parsed[0] = <FastCall> <void*> method.ml_meth
+        method.ml_meth = <PyCFunction> <void*> by_position
     return 0
 
-call_by_position()
+call_by_position(encode_publish, encode_publish_by_position, &parse_and_encode_publish)
 
 
 def encode_publish_header(
@@ -255,3 +255,18 @@ cdef class PreparedPublish:
         at = put_bytes(at, payload, payload_size)
         assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
         return wire
+
+
+cdef object encode_prepared_by_position(PyObject* prepared, PyObject** given, Py_ssize_t count, PyObject* names):
+    cdef PreparedPublish self = <PreparedPublish> prepared
+    cdef Py_ssize_t payload_size = 0
+    cdef const char* payload
+    cdef int64_t packet_id
+    if names == NULL and count == 2 and self.first & QOS:
+        payload = bytes_at(given[0], &payload_size)
+        packet_id = small_int_at(given[1])
+        if payload != NULL and 0 < packet_id <= 65535:
+            return self.put(payload, payload_size, <int> packet_id)
+    return parse_and_encode_prepared(prepared, given, count, names)
+
+call_by_position(PreparedPublish.encode, encode_prepared_by_position, &parse_and_encode_prepared)

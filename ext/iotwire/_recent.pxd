@@ -1,0 +1,67 @@
+# cython: language_level=3
+"""Topic names seen lately, so that one which comes again is not made again. Header-only.
+
+A device hears from a few topics all its life. To recognise one takes a comparison; to make it takes memory, a copy and a
+check. Only ASCII names of up to 256 bytes are kept (AWS IoT allows no longer ones), each in the one place that a few of
+its bytes choose: a flood of different names costs a miss each, and holds 16 short strings at most.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from iotwire._capi cimport utf8_at_hand
+from iotwire._cursor cimport Cursor, read_u16, take
+from iotwire._text cimport TOPIC_NAME, read_text
+
+cdef enum:
+    PLACES = 16
+    LONGEST_KEPT = 256
+    SHORTEST_KEPT = 8  # as many as a place is chosen by; a shorter name costs little to make
+
+
+cdef struct RecentTopics:
+    (PyObject*)[PLACES] names  # references of the owner's, who gives them back with `forget`; NULL where there is none
+
+
+cdef inline int place_of(const uint8_t* name, Py_ssize_t size) noexcept:
+    """Chosen by the middle and the end of a name: topics of one device begin alike."""
+    cdef uint64_t middle, end
+    memcpy(&middle, name + (size - 8) // 2, 8)
+    memcpy(&end, name + size - 8, 8)
+    return <int> (((middle ^ end << 1) * <uint64_t> 0x9E3779B97F4A7C15) >> 60)
+
+
+cdef inline str read_topic_name(Cursor* body, RecentTopics* recent):
+    """A Topic Name [3.3.2.1], made anew or the one that is known. `recent` may be NULL."""
+    cdef const uint8_t* start = body.pos
+    cdef Py_ssize_t size = read_u16(body)
+    cdef Py_ssize_t known_size = 0
+    cdef const uint8_t* source
+    cdef const char* known
+    cdef PyObject** place
+    if recent == NULL or size < SHORTEST_KEPT or size > LONGEST_KEPT:
+        body.pos = start
+        return read_text(body, TOPIC_NAME)
+    source = take(body, size)
+    place = &recent.names[place_of(source, size)]
+    if place[0] != NULL:
+        known = utf8_at_hand(<str> place[0], &known_size)
+        # What is known was checked when it was made: whatever another thread does to the source, that is what is given.
+        if known_size == size and memcmp(known, source, size) == 0:
+            return <str> place[0]
+    body.pos = start
+    name = read_text(body, TOPIC_NAME)
+    if utf8_at_hand(name, &known_size) != NULL:
+        Py_INCREF(name)
+        Py_XDECREF(place[0])
+        place[0] = <PyObject*> name
+    return name
+
+
+cdef inline void forget(RecentTopics* recent) noexcept:
+    cdef int place
+    for place in range(PLACES):
+        Py_XDECREF(recent.names[place])
+        recent.names[place] = NULL
