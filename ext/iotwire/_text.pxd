@@ -128,7 +128,7 @@ cdef inline str read_text(Cursor* c, TextRule rule=ANY_TEXT):
     traits = scan_text(<const uint8_t*> PyUnicode_DATA(text), size)
     if traits:
         if traits & (NOT_ASCII | ILL_FORMED):
-            return decode_not_ascii(c, source, size, rule)
+            return decode_not_ascii(c, <const uint8_t*> PyUnicode_DATA(text), size, rule)
         if traits & forbidden_by(rule):
             refuse_text(c, traits)
     return text

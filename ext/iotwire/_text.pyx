@@ -9,6 +9,7 @@ from iotwire._faults cimport cannot_encode, malformed
 
 
 cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, TextRule rule):
+    """`source` is a copy: CPython's decoder counts the characters first, and then writes as many as it finds."""
     cdef str text = None
     try:
         text = PyUnicode_DecodeUTF8(<const char*> source, size, NULL)
@@ -16,7 +17,6 @@ cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, Tex
         pass
     if text is None:  # raised out here: a UnicodeDecodeError as context would carry the bytes, which may be a secret
         refuse_text(c, ILL_FORMED)
-    # The str is looked at, not the bytes: they may be another thread's to write.
     if "\0" in text:
         refuse_text(c, HAS_NUL)
     if rule == TOPIC_NAME and ("+" in text or "#" in text):
