@@ -10,11 +10,11 @@ RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help demo test check lint format types bench bench-compare sanitize fuzz coverage build brokers clean
+.PHONY: help demo test check lint format types bench bench-compare sanitize test-freethreaded fuzz coverage build brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-14s %s\n' "$$verb" "$$rest"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-17s %s\n' "$$verb" "$$rest"; done
 
 demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
 	$(RUN) -m iotwire demo
@@ -45,6 +45,9 @@ bench-compare: $(VENV)/.bench ## the table of ratios alone
 
 sanitize: $(VENV)/.dev ## unit tests and fuzz targets in an address- and undefined-behaviour-sanitizer build
 	tools/sanitize.sh $(RUN)
+
+test-freethreaded: ## unit tests and races on a CPython without the GIL, races under a thread sanitizer too
+	tools/test-freethreaded.sh
 
 fuzz: $(VENV)/.dev ## fuzz the codec for SECONDS=60 from SEED=0
 	$(RUN) tests/fuzz/fuzz_mqtt.py --seconds $(SECONDS) --seed $(SEED)
