@@ -47,7 +47,8 @@ setup(
         include_path=["ext"],
         # The coverage plugin finds the C of a module beside its source only.
         build_dir=None if KIND == "coverage" else "build/c",
-        compiler_directives={"linetrace": True} if KIND == "coverage" else {},
+        # Free-threaded CPython would bring its lock back for a module that does not say this.
+        compiler_directives={"freethreading_compatible": True, "linetrace": KIND == "coverage"},
     ),
     cmdclass={"build_py": BuildPyAndHeaders},
 )
