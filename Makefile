@@ -14,12 +14,12 @@ RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage
+.PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
 .PHONY: test-limited-api build ci-wheels check-wheels wheels test-arm bench-arm bench-check brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-16s %s\n' "$$verb" "$$rest"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-17s %s\n' "$$verb" "$$rest"; done
 
 demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
 	$(RUN) -m iotwire demo
@@ -54,6 +54,9 @@ bench-compare: $(VENV)/.bench ## the table of ratios alone
 
 sanitize: $(VENV)/.dev ## unit tests and fuzz targets in an address- and undefined-behaviour-sanitizer build
 	tools/sanitize.sh $(RUN)
+
+test-freethreaded: ## unit tests and races on a CPython without the GIL, races under a thread sanitizer too
+	tools/test-freethreaded.sh
 
 fuzz: $(VENV)/.dev ## fuzz the codec for SECONDS=60 from SEED=0
 	$(RUN) tests/fuzz/fuzz_mqtt.py --seconds $(SECONDS) --seed $(SEED)

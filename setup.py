@@ -15,10 +15,14 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 KIND = os.environ.get("IOTWIRE_BUILD", "release")
+RELEASE_FLAGS = ["-DCYTHON_WITHOUT_ASSERTIONS", *([] if os.name == "nt" else ["-O3", "-g0"])]
 COMPILER_FLAGS = {
-    "release": ["-DCYTHON_WITHOUT_ASSERTIONS", *([] if os.name == "nt" else ["-O3", "-g0"])],
+    "release": RELEASE_FLAGS,
+    "freethreaded": RELEASE_FLAGS,  # the same in a copy of its own, since the interpreter is another
     # Assertions on (-UNDEBUG); the first finding ends the process.
     "sanitize": ["-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    # The interpreter has to be built with it too: tools/test-freethreaded.sh.
+    "tsan": ["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"],
     # sys.monitoring (3.13 and later) loses the .pyx files from the report.
     "coverage": ["-O0", "-g0", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }[KIND]
@@ -70,7 +74,8 @@ setup(
         include_path=["ext"],
         # The coverage plugin finds the C of a module beside its source only.
         build_dir=None if KIND == "coverage" else "build/c",
-        compiler_directives={"linetrace": True} if KIND == "coverage" else {},
+        # Free-threaded CPython would bring its lock back for a module that does not say this.
+        compiler_directives={"freethreading_compatible": True, "linetrace": KIND == "coverage"},
     ),
     cmdclass={"build_py": BuildPyAndHeaders, "bdist_wheel": WheelWithBillOfMaterials},
     # A wheel takes all that lies in the build folder: modules of the two flavours must not meet there.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def mosquitto_program() -> str:
     if program is None:
         absent("broker", "mosquitto is not installed (tools/install-brokers.sh installs it)")
     return program
+
+
+@pytest.fixture
+def frequent_thread_switches() -> Iterator[None]:
+    """Under the GIL, let another thread have it five hundred times as often as usual."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.hookimpl(wrapper=True)

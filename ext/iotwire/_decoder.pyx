@@ -19,6 +19,7 @@ from iotwire._faults cimport cannot_encode, cursor_fault
 from iotwire._frame cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, read_frame
 from iotwire._mqtt cimport Connect, Packet, PayloadSource, decode_body
 from iotwire._recent cimport forget
+from iotwire._threads cimport load_int, load_size, store_int, store_size, try_take
 
 from iotwire.errors import IotwireError, WireError
 
@@ -45,7 +46,8 @@ cdef class Decoder:
     for read-only memoryviews of memory that is never written to again.
 
     An error carries in `packets` what was decoded before it in the same call; after it every call raises it again.
-    Not for use from several threads at once: a second call during a call raises IotwireError.
+    For one thread at a time: a call during another's raises IotwireError. `version` and `buffered` may always be read,
+    and say what the last call left.
     """
 
     def __cinit__(self, version=5, *, max_packet_size=MAX_PACKET_SIZE, payload="bytes"):
@@ -61,12 +63,12 @@ cdef class Decoder:
     @property
     def version(self):
         """4 or 5; None until CONNECT has said it."""
-        return self.version_ or None
+        return load_int(&self.version_) or None
 
     @property
     def buffered(self):
         """Bytes received that are not a whole packet yet."""
-        return self.end - self.start
+        return load_size(&self.waiting)
 
     def feed(self, data):
         """The packets that `data` completes, in order; an empty list means "not yet".
@@ -96,7 +98,7 @@ cdef class Decoder:
             self.fail(error, packets)
             raise
         finally:
-            self.busy = False
+            self.leave()
 
     def get_buffer(self, sizehint=-1):
         """Memory for a transport to receive into, as a writable memoryview of at least one byte.
@@ -122,7 +124,7 @@ cdef class Decoder:
             window.size = self.offered = PyBytes_GET_SIZE(self.storage) - self.end
             return memoryview(window)
         finally:
-            self.busy = False
+            self.leave()
 
     def buffer_updated(self, nbytes):
         """The packets that `nbytes` bytes, written at the start of what `get_buffer` gave, complete.
@@ -142,18 +144,22 @@ cdef class Decoder:
             self.fail(error, packets)
             raise
         finally:
-            self.busy = False
+            self.leave()
 
     cdef int enter(self) except -1:
-        if self.busy:
+        if not try_take(&self.busy):
             raise IotwireError("this Decoder is in the middle of another call")
         if self.failure is not None:
             failed = self.failure
+            self.leave()
             raise type(failed)(
                 failed.message, reason_code=failed.reason_code, offset=failed.offset, clause=failed.clause
             )
-        self.busy = True
         return 0
+
+    cdef void leave(self) noexcept:
+        store_size(&self.waiting, self.end - self.start)
+        store_int(&self.busy, 0)
 
     cdef int fail(self, object error, list packets) except -1:
         """A stream that is wrong once has no next packet to look for."""
@@ -174,7 +180,7 @@ cdef class Decoder:
             body = cursor_over(data + used + frame.header, frame.size - frame.header, frame.header, cursor_fault)
             packet = decode_body(frame.first, &body, self.version_, views, &self.recent)
             if self.version_ == UNKNOWN_VERSION:
-                self.version_ = (<Connect> packet).level  # read_frame let nothing but a CONNECT pass
+                store_int(&self.version_, (<Connect> packet).level)  # read_frame let nothing but a CONNECT pass
             packets.append(packet)
             used += frame.size
         self.needed = frame.size
@@ -197,6 +203,7 @@ cdef class Decoder:
         if not self.as_views:
             return None
         source = PayloadSource.__new__(PayloadSource)
+        source.owner = owner
         source.whole = memoryview(owner)
         source.start = <const uint8_t*> PyBytes_AS_STRING(owner)
         return source

@@ -8,7 +8,7 @@ from iotwire._recent cimport RecentTopics
 cdef class Record:
     """What packets and their parts share: properties as checked wire bytes, and value semantics over their fields."""
     cdef bytes properties  # without the length before them; None where there are none
-    cdef uint64_t seen     # bit n: property n is among them
+    cdef uint64_t seen     # bit n: property n is among them; bit 63: an __init__ has begun
 
 
 cdef class Packet(Record):
@@ -109,7 +109,8 @@ cdef class Auth(Packet):
 
 cdef class PayloadSource:
     """Memory of our own that payload views may point into, and keep alive."""
-    cdef object whole          # a read-only memoryview
+    cdef bytes owner
+    cdef object whole          # a read-only memoryview of it
     cdef const uint8_t* start
 
     cdef object view(self, const uint8_t* at, Py_ssize_t size)

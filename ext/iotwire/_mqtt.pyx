@@ -17,13 +17,14 @@ Packets are immutable and may be shared between threads.
 cimport cython
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint16_t
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memcmp
 
 from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
 from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from iotwire._classes cimport Attribute, add_attributes, add_member, add_signature, reuse_memory
-from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take
+from iotwire._cursor cimport Cursor, cursor_over, expect_end, offset_of, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, too_long, violation
 from iotwire._frame cimport (
@@ -36,6 +37,7 @@ from iotwire._properties cimport (
 from iotwire._publish cimport DUP, QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
 from iotwire._recent cimport RecentTopics, read_topic_name
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of
+from iotwire._threads cimport FREE_THREADED, load_pointer, load_u8, store_pointer, store_u8, try_mark
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
 
 from iotwire._codes import REASON_CODES
@@ -118,7 +120,7 @@ cdef object read_attribute(PyObject* packet, void* closure):
     """The getter of every property's attribute."""
     cdef const Attribute* attribute = <const Attribute*> closure
     cdef Record record = <Record> packet
-    if not has(record.seen, attribute.identifier):
+    if not has(record.seen, attribute.identifier) or record.properties is None:  # None: its __init__ is not done
         return () if attribute.repeats else None
     return property_of(record.properties, attribute.identifier, attribute.repeats)
 
@@ -161,13 +163,22 @@ cdef inline int must_fit_all(Py_ssize_t body_size) except -1:
     return too_long(body_size) if body_size > MAX_VARINT else 0
 
 
-cdef inline int must_be_new(Record record, bint made) except -1:
-    """The first step of every __init__: what is made once never changes."""
-    return refuse_state(record, "is immutable: it was made before") if made else 0
+cdef enum:
+    BEGUN = 63  # in `seen`, far from any property: an __init__ has begun
+
+cdef inline int must_be_new(Record record, const uint8_t* made) except -1:
+    """The first step of every __init__: what is made once never changes, and two may run at once.
+
+    So each field is set at most once, and whoever reads one finds what stays in it. `made` is a byte that is not 0 in
+    a whole object. Under the GIL it is enough: a mark costs 1 % of a Publish.
+    """
+    if (FREE_THREADED and not try_mark(&record.seen, <uint64_t> 1 << BEGUN)) or made[0]:
+        refuse_state(record, "is immutable: it was made before")
+    return 0
 
 
 cdef inline int must_be_made(Packet packet) except -1:
-    return refuse_state(packet, "was never initialised") if packet.first == 0 else 0
+    return refuse_state(packet, "was never initialised") if load_u8(&packet.first) == 0 else 0
 
 
 cdef int refuse_state(Record record, str problem) except -1:
@@ -203,19 +214,20 @@ cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept:
 
 # ---- fields that many packets have -----------------------------------------------------------------------------------
 
+cdef enum:
+    RETURN_CODES = 6         # of a 3.1.1 CONNACK: 0 to 5
+    SUBACK_3_1_1_CODES = 3   # of a 3.1.1 SUBACK: 0 to 2, and 0x80
+
 # Which packets may carry a reason code (bit n: packets of type n), and the requirement that says so.
 cdef uint16_t[256] packets_of_code
-cdef list reason_of_code = None    # members of the enum by value; see `reason`
-cdef list return_code_of = None
+# Members of the enums by value, NULL until they are made; see `reason`. Each is set once, and kept for ever.
+cdef (PyObject*)[256] reason_of_code
+cdef (PyObject*)[RETURN_CODES] return_code_of
 cdef dict code_clauses = {
     CONNACK: "MQTT-3.2.2-8", PUBACK: "MQTT-3.4.2-1", PUBREC: "MQTT-3.5.2-1", PUBREL: "MQTT-3.6.2-1",
     PUBCOMP: "MQTT-3.7.2-1", SUBACK: "MQTT-3.9.3-2", UNSUBACK: "MQTT-3.11.3-2", DISCONNECT: "MQTT-3.14.2-1",
     AUTH: "MQTT-3.15.2-1",
 }
-
-cdef enum:
-    RETURN_CODES = 6         # of a 3.1.1 CONNACK: 0 to 5
-    SUBACK_3_1_1_CODES = 3   # of a 3.1.1 SUBACK: 0 to 2, and 0x80
 
 cdef int fill_tables() except -1:
     cdef int value
@@ -228,22 +240,30 @@ fill_tables()
 
 cdef inline object reason(int code):
     """The enum member of a reason code."""
-    if reason_of_code is None:
-        load_enums()
-    return reason_of_code[code]
+    return member_of(reason_of_code, code)
 
 
-cdef int load_enums() except -1:
-    """The enums are made when the first code is read: many a program never asks."""
-    global reason_of_code, return_code_of
+cdef inline object member_of(PyObject** members, int code):
+    cdef PyObject* member = load_pointer(&members[code])
+    if member == NULL:
+        member = load_enums(members, code)
+    return <object> member
+
+
+cdef PyObject* load_enums(PyObject** members, int code) except NULL:
+    """The enums are made when the first code is read: many a program never asks.
+
+    Several threads may do this at once: they write the same members, and none is ever given back.
+    """
     from iotwire._enums import ConnectReturnCode, ReasonCode
 
-    cdef list members = [None] * 256
     for member in ReasonCode:
-        members[<int> member] = member
-    return_code_of = list(ConnectReturnCode)
-    reason_of_code = members
-    return 0
+        Py_INCREF(member)
+        store_pointer(&reason_of_code[<int> member], <PyObject*> member)
+    for member in ConnectReturnCode:
+        Py_INCREF(member)
+        store_pointer(&return_code_of[<int> member], <PyObject*> member)
+    return load_pointer(&members[code])
 
 
 cdef inline bint allows_code(int kind, int code, int version) noexcept:
@@ -333,7 +353,7 @@ cdef class Will(Record):
         self, topic, payload=b"", *, qos=0, retain=False, payload_format_indicator=None, message_expiry_interval=None,
         content_type=None, response_topic=None, correlation_data=None, will_delay_interval=None, user_properties=(),
     ):
-        must_be_new(self, self.flags != 0)
+        must_be_new(self, &self.flags)
         self.topic = as_text(topic, "topic", TOPIC_NAME)
         if not self.topic:
             cannot_encode("topic", "is a topic name, which must not be empty", "MQTT-4.7.3-1")
@@ -342,7 +362,7 @@ cdef class Will(Record):
             payload_format_indicator, message_expiry_interval, content_type, response_topic, correlation_data,
             will_delay_interval, user_properties,
         ), &self.seen)
-        self.flags = WILL_FLAG | as_int(qos, "qos", 0, 2) << 3 | as_flag(retain, "retain") << 5
+        store_u8(&self.flags, WILL_FLAG | as_int(qos, "qos", 0, 2) << 3 | as_flag(retain, "retain") << 5)
 
     @property
     def qos(self):
@@ -369,20 +389,20 @@ cdef class Connect(Packet):
         request_problem_information=None, request_response_information=None, receive_maximum=None,
         topic_alias_maximum=None, user_properties=(), maximum_packet_size=None,
     ):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.client_id = as_text(client_id, "client_id", ANY_TEXT)
         self.clean_start = as_flag(clean_start, "clean_start")
         self.keep_alive = as_int(keep_alive, "keep_alive", 0, 65535)
         self.username = None if username is None else as_text(username, "username", ANY_TEXT)
         self.password = None if password is None else as_binary(password, "password")
-        if will is not None and (not isinstance(will, Will) or not (<Will> will).flags):
+        if will is not None and (not isinstance(will, Will) or not load_u8(&(<Will> will).flags)):
             cannot_encode("will", f"must be Will or None, not {type(will).__name__}")
         self.will = will
         self.properties = encode_properties(CONNECT, (
             session_expiry_interval, authentication_method, authentication_data, request_problem_information,
             request_response_information, receive_maximum, topic_alias_maximum, user_properties, maximum_packet_size,
         ), &self.seen)
-        self.first = CONNECT << 4
+        store_u8(&self.first, CONNECT << 4)
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         cdef Py_ssize_t size = 10 + size_properties(self, version) + size_text(self.client_id)
@@ -506,7 +526,7 @@ cdef class ConnAck(Packet):
         retain_available=None, user_properties=(), maximum_packet_size=None, wildcard_subscription_available=None,
         subscription_identifier_available=None, shared_subscription_available=None,
     ):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.code = as_code(reason_code, CONNACK, "reason_code")
         self.session_present = as_flag(session_present, "session_present")
         if self.session_present and self.code:
@@ -517,12 +537,13 @@ cdef class ConnAck(Packet):
             topic_alias_maximum, maximum_qos, retain_available, user_properties, maximum_packet_size,
             wildcard_subscription_available, subscription_identifier_available, shared_subscription_available,
         ), &self.seen)
-        self.first = CONNACK << 4
+        store_u8(&self.first, CONNACK << 4)
 
     @property
     def reason_code(self):
-        member = reason(self.code)
-        return return_code_of[self.code] if self.of_3_1_1 or 0 < self.code < RETURN_CODES else member
+        if self.of_3_1_1 or 0 < self.code < RETURN_CODES:
+            return member_of(return_code_of, self.code)
+        return reason(self.code)
 
     cdef Py_ssize_t size_body(self, int version) except -1:
         must_allow_code(CONNACK, self.code, version, "reason_code")
@@ -567,7 +588,7 @@ cdef class Publish(Packet):
         message_expiry_interval=None, content_type=None, response_topic=None, correlation_data=None,
         subscription_identifiers=(), topic_alias=None, user_properties=(),
     ):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         cdef int first = publish_first_byte(qos, retain, dup)
         self.topic = as_text(topic, "topic", TOPIC_NAME)
         self.payload = as_bytes(payload, "payload")
@@ -579,7 +600,7 @@ cdef class Publish(Packet):
         )
         if not self.topic and not has(self.seen, TOPIC_ALIAS):
             cannot_encode("topic", "must not be empty without a topic_alias", "MQTT-4.7.3-1")
-        self.first = first
+        store_u8(&self.first, first)
 
     @property
     def qos(self):
@@ -606,7 +627,11 @@ cdef class Publish(Packet):
         return size
 
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
-        cdef bytes payload = as_bytes(self.payload, "payload")
+        cdef bytes payload
+        if PyBytes_CheckExact(self.payload):
+            payload = <bytes> self.payload
+        else:
+            payload = as_bytes(self.payload, "payload")
         at = put_text(at, self.topic)
         if self.first & QOS:
             at = put_u16(at, self.packet_id_)
@@ -639,7 +664,10 @@ cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadS
 cdef class PayloadSource:
     cdef object view(self, const uint8_t* at, Py_ssize_t size):
         cdef Py_ssize_t offset = at - self.start
-        return self.whole[offset:offset + size]
+        # CPython counts the views of one buffer without a lock: the last ones may be dropped by two threads at once
+        # (gh-127716). So without the GIL each payload gets a buffer of its own.
+        whole = memoryview(self.owner) if FREE_THREADED else self.whole
+        return whole[offset:offset + size]
 
 
 # ---- PUBACK, PUBREC, PUBREL, PUBCOMP [3.4 to 3.7]: an id, then a reason code and properties that may both be left off --
@@ -676,12 +704,12 @@ cdef class Acknowledgement(Packet):
 cdef int make_acknowledgement(
     Acknowledgement self, int first, object packet_id, object reason_code, object reason_string, object user_properties
 ) except -1:
-    must_be_new(self, self.first != 0)
+    must_be_new(self, &self.first)
     self.packet_id_ = as_packet_id(packet_id)
     self.code = as_code(reason_code, first >> 4, "reason_code")
     if reason_string is not None or user_properties is not ():
         self.properties = encode_properties(first >> 4, (reason_string, user_properties), &self.seen)
-    self.first = first
+    store_u8(&self.first, first)
     return 0
 
 
@@ -748,7 +776,8 @@ cdef class Subscription(Record):
     }
 
     def __init__(self, topic_filter, qos=0, *, no_local=False, retain_as_published=False, retain_handling=0):
-        must_be_new(self, self.topic_filter is not None)
+        if not try_mark(&self.seen, <uint64_t> 1 << BEGUN):  # no byte of it would say so
+            refuse_state(self, "is immutable: it was made before")
         cdef str checked = as_topic_filter(topic_filter, "topic_filter")
         self.options = (
             as_int(qos, "qos", 0, 2)
@@ -786,14 +815,14 @@ cdef class Subscribe(Packet):
     _fields = {"packet_id": REQUIRED, "subscriptions": REQUIRED}
 
     def __init__(self, packet_id, subscriptions, *, subscription_identifier=None, user_properties=()):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.packet_id_ = as_packet_id(packet_id)
         self.subscriptions = as_items(subscriptions, "subscriptions", "Subscription", "MQTT-3.8.3-2")
         for subscription in self.subscriptions:
             if not isinstance(subscription, Subscription) or (<Subscription> subscription).topic_filter is None:
                 cannot_encode("subscriptions", f"must hold Subscription, not {type(subscription).__name__}")
         self.properties = encode_properties(SUBSCRIBE, (subscription_identifier, user_properties), &self.seen)
-        self.first = SUBSCRIBE << 4 | 0b0010
+        store_u8(&self.first, SUBSCRIBE << 4 | 0b0010)
 
     @property
     def packet_id(self):
@@ -837,6 +866,7 @@ cdef Packet decode_subscribe(Cursor* body, int version):
 cdef Subscription decode_subscription(Cursor* body, int version):
     cdef Subscription subscription = Subscription.__new__(Subscription)
     cdef Cursor at
+    subscription.seen = <uint64_t> 1 << BEGUN
     subscription.topic_filter = read_topic_filter(body)
     at = body[0]
     subscription.options = read_u8(body)
@@ -896,31 +926,35 @@ cdef int make_subscription_acknowledgement(
     SubscriptionAcknowledgement self, int kind, object packet_id, object reason_codes, object reason_string,
     object user_properties,
 ) except -1:
-    must_be_new(self, self.first != 0)
+    must_be_new(self, &self.first)
     self.packet_id_ = as_packet_id(packet_id)
     self.codes = bytes([
         as_code(code, kind, "reason_codes") for code in as_tuple(reason_codes, "reason_codes", "reason codes")
     ])
     self.properties = encode_properties(kind, (reason_string, user_properties), &self.seen)
-    self.first = kind << 4
+    store_u8(&self.first, kind << 4)
     return 0
 
 
 cdef Packet decode_subscription_acknowledgement(
     SubscriptionAcknowledgement packet, int kind, Cursor* body, int version
 ):
-    cdef const uint8_t* codes
+    cdef Cursor codes
+    cdef Py_ssize_t size
     packet.packet_id_ = read_packet_id(body)
     if version == MQTT_5:
         packet.properties = read_properties(body, kind, &packet.seen)
-    codes = body.pos
+    size = remaining(body)
     if kind == UNSUBACK and version == MQTT_3_1_1:
         expect_end(body)
-    elif not remaining(body):
+    elif not size:
         violation(body, "an acknowledgement without a reason code", "3.9.3" if kind == SUBACK else "3.11.3")
-    while remaining(body):
-        read_code(body, kind, version)
-    packet.codes = PyBytes_FromStringAndSize(<const char*> codes, body.pos - codes)
+    # Copied first, then checked: nobody else can write to the copy.
+    packet.codes = PyBytes_FromStringAndSize(<const char*> body.pos, size)
+    codes = cursor_over(<const uint8_t*> PyBytes_AS_STRING(packet.codes), size, offset_of(body), body.fail)
+    while remaining(&codes):
+        read_code(&codes, kind, version)
+    body.pos = body.end
     packet.first = kind << 4
     return packet
 
@@ -952,14 +986,14 @@ cdef class Unsubscribe(Packet):
     _fields = {"packet_id": REQUIRED, "topic_filters": REQUIRED}
 
     def __init__(self, packet_id, topic_filters, *, user_properties=()):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.packet_id_ = as_packet_id(packet_id)
         self.topic_filters = tuple([
             as_topic_filter(topic_filter, "topic_filters")
             for topic_filter in as_items(topic_filters, "topic_filters", "str", "MQTT-3.10.3-2")
         ])
         self.properties = encode_properties(UNSUBSCRIBE, (user_properties,), &self.seen)
-        self.first = UNSUBSCRIBE << 4 | 0b0010
+        store_u8(&self.first, UNSUBSCRIBE << 4 | 0b0010)
 
     @property
     def packet_id(self):
@@ -1002,8 +1036,8 @@ cdef class PingReq(Packet):
     """PINGREQ [3.12]."""
 
     def __init__(self):
-        must_be_new(self, self.first != 0)
-        self.first = PINGREQ << 4
+        must_be_new(self, &self.first)
+        store_u8(&self.first, PINGREQ << 4)
 
 
 @cython.final
@@ -1011,8 +1045,8 @@ cdef class PingResp(Packet):
     """PINGRESP [3.13]."""
 
     def __init__(self):
-        must_be_new(self, self.first != 0)
-        self.first = PINGRESP << 4
+        must_be_new(self, &self.first)
+        store_u8(&self.first, PINGRESP << 4)
 
 
 cdef inline Packet decode_ping(Packet packet, int first, Cursor* body):
@@ -1034,12 +1068,12 @@ cdef class Disconnect(Packet):
         self, reason_code=0, *, session_expiry_interval=None, reason_string=None, server_reference=None,
         user_properties=(),
     ):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.code = as_code(reason_code, DISCONNECT, "reason_code")
         self.properties = encode_properties(
             DISCONNECT, (session_expiry_interval, server_reference, reason_string, user_properties), &self.seen
         )
-        self.first = DISCONNECT << 4
+        store_u8(&self.first, DISCONNECT << 4)
 
     @property
     def reason_code(self):
@@ -1085,12 +1119,12 @@ cdef class Auth(Packet):
         self, reason_code=0, *, authentication_method=None, authentication_data=None, reason_string=None,
         user_properties=(),
     ):
-        must_be_new(self, self.first != 0)
+        must_be_new(self, &self.first)
         self.code = as_code(reason_code, AUTH, "reason_code")
         self.properties = encode_properties(
             AUTH, (authentication_method, authentication_data, reason_string, user_properties), &self.seen
         )
-        self.first = AUTH << 4
+        store_u8(&self.first, AUTH << 4)
 
     @property
     def reason_code(self):

@@ -305,15 +305,15 @@ cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen):
     """The property block for `values`, one for each property the packet may carry, in ascending order of identifier.
 
     None where all are absent. Each value is first brought to an exact immutable type, then measured, then put: nothing
-    that another thread does to a caller's list can change the size in between.
+    that another thread does to a caller's list can change the size in between. `seen` gets its bits when all is well.
     """
     cdef Py_ssize_t size = 0
+    cdef uint64_t found = 0
     cdef int i, identifier
     cdef (PyObject*)[IDENTIFIERS] ready  # borrowed from `values`, or from `kept` where a value had to be converted
     cdef list kept = None
     cdef uint8_t* at
     cdef bytes block
-    seen[0] = 0
     for i in range(allowed_count[packet]):
         if values[i] == <PyObject*> None or values[i] == <PyObject*> ():
             continue
@@ -326,19 +326,20 @@ cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen):
             kept = [] if kept is None else kept
             kept.append(exact)
         ready[identifier] = <PyObject*> exact
-        seen[0] |= <uint64_t> 1 << identifier
+        found |= <uint64_t> 1 << identifier
     if size == 0:
         return None
-    if has(seen[0], AUTHENTICATION_DATA) and not has(seen[0], AUTHENTICATION_METHOD):
+    if has(found, AUTHENTICATION_DATA) and not has(found, AUTHENTICATION_METHOD):
         cannot_encode("authentication_data", "needs an authentication_method", "3.1.2.11.10")
     must_fit_all(size)
     block = PyBytes_FromStringAndSize(NULL, size)
     at = <uint8_t*> PyBytes_AS_STRING(block)
     for i in range(allowed_count[packet]):
         identifier = allowed[packet][i]
-        if has(seen[0], identifier):
+        if has(found, identifier):
             at = put_property(at, packet, identifier, <object> ready[identifier])
     assert at == <uint8_t*> PyBytes_AS_STRING(block) + size
+    seen[0] |= found
     return block
 
 

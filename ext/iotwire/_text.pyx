@@ -9,14 +9,16 @@ from iotwire._faults cimport cannot_encode, malformed
 
 
 cdef str decode_not_ascii(Cursor* c, const uint8_t* source, Py_ssize_t size, TextRule rule):
+    # Of a copy: CPython's decoder counts the characters first and then writes as many as it finds, and another thread may
+    # write to the source in between.
+    cdef bytes copy = source[:size]
     cdef str text = None
     try:
-        text = PyUnicode_DecodeUTF8(<const char*> source, size, NULL)
+        text = PyUnicode_DecodeUTF8(<const char*> copy, size, NULL)
     except UnicodeDecodeError:
         pass
     if text is None:  # raised out here: a UnicodeDecodeError as context would carry the bytes, which may be a secret
         refuse_text(c, ILL_FORMED)
-    # The str is looked at, not the bytes: they may be another thread's to write.
     if "\0" in text:
         refuse_text(c, HAS_NUL)
     if rule == TOPIC_NAME and ("+" in text or "#" in text):

@@ -23,3 +23,7 @@ cdef class Node:
 cdef class TopicTree:
     cdef Node root
     cdef Py_ssize_t count
+
+    cdef bint take_equal(self, list levels, object value) except -1
+    cdef bint take(self, list levels, object value) except -1
+    cdef list values_for(self, str name)

@@ -156,15 +156,11 @@ def topic_matches(topic_filter, topic):
     return name_matches(wanted_utf8 + prefix, wanted_size - prefix, utf8, size)
 
 
-cdef list doomed = []       # children of nodes that are being freed
-cdef bint draining = False  # whether somebody is already at it
-
-
 cdef class Node:
-    """A level of a filter.
+    """A level of a filter. Its parent has the only lasting reference to it, and Python code never sees it.
 
     Freeing a node frees the nodes below it. A filter may have 65536 levels and a thread's stack may be small, so that is
-    done in a loop: a node hands its children over, and whoever came first frees them one after another.
+    done in a loop: before a node dies, its children are taken from it.
     """
 
     def __cinit__(self):
@@ -172,24 +168,28 @@ cdef class Node:
         self.values = []
 
     def __dealloc__(self):
-        global draining
-        if doomed is None or not self.children:  # at the interpreter's end, or a leaf
+        cdef list doomed
+        cdef dict children
+        cdef Node child
+        if not self.children:
             return
-        doomed.append(self.children)
+        doomed = [self.children]
         self.children = None
-        if draining:
-            return
-        draining = True
         while doomed:
-            doomed.pop()
-        draining = False
+            children = <dict> doomed.pop()
+            for child in children.values():
+                if child.children:
+                    doomed.append(child.children)
+                    child.children = None
+            # The children die with their dict, and have nothing below them any more.
 
 
 cdef class TopicTree:
     """Topic filters with a value each, and the values of all that match a topic name.
 
     Matching takes steps by the depth of the name, not by the number of filters: at each level the literal one, '+' and
-    '#' are looked up. Not for use from several threads at once without a lock.
+    '#' are looked up. May be shared between threads: a call is one step to the others, but where
+    `remove` compares values by Python code.
     """
 
     def __cinit__(self):
@@ -204,42 +204,71 @@ cdef class TopicTree:
         return GenericAlias(cls, value)
 
     def __len__(self):
-        return self.count
+        with cython.critical_section(self):
+            return self.count
 
     def add(self, topic_filter, value):
         """Keep `value` under `topic_filter`; the same pair may be kept more than once.
 
         Raises EncodeError for a malformed filter.
         """
+        cdef list levels = levels_of(topic_filter)
         cdef Node node = self.root
         cdef Node child
-        for level in levels_of(topic_filter):
-            child = <Node> node.children.get(level)
-            if child is None:
-                child = node.children[level] = Node()
-            node = child
-        node.values.append(value)
-        self.count += 1
+        with cython.critical_section(self):
+            for level in levels:
+                child = <Node> node.children.get(level)
+                if child is None:
+                    child = node.children[level] = Node()
+                node = child
+            node.values.append(value)
+            self.count += 1
 
     def remove(self, topic_filter, value):
         """Take one `value` (by ==) from under `topic_filter`. False where it was not there."""
-        cdef list path = [self.root]
         cdef list levels = levels_of(topic_filter)
+        with cython.critical_section(self):
+            return self.take_equal(levels, value)
+
+    cdef bint take_equal(self, list levels, object value) except -1:
         cdef Node node = self.root
+        cdef list values
+        cdef Py_ssize_t i = 0
+        for level in levels:
+            node = <Node> node.children.get(level)
+            if node is None:
+                return False
+        values = node.values
+        while i < len(values):
+            kept = values[i]
+            # Comparing may run Python code, and that may change the tree, as may other threads meanwhile.
+            if (kept is value or kept == value) and self.take(levels, kept):
+                return True
+            i += 1
+        return False
+
+    cdef bint take(self, list levels, object value) except -1:
+        """Take this very object away, and the nodes that hold nothing without it. False where it is gone."""
+        cdef list path = [self.root]
+        cdef Node node = self.root
+        cdef Py_ssize_t i
         for level in levels:
             node = <Node> node.children.get(level)
             if node is None:
                 return False
             path.append(node)
-        try:
-            node.values.remove(value)
-        except ValueError:
+        for i in range(len(node.values)):
+            if node.values[i] is value:
+                break
+        else:
             return False
+        del node.values[i]
         self.count -= 1
-        while levels and not node.values and not node.children:
-            path.pop()
-            node = path[len(path) - 1]
-            node.children.pop(levels.pop(), None)
+        for i in range(len(levels) - 1, -1, -1):
+            if node.values or node.children:
+                break
+            node = <Node> path[i]
+            del node.children[levels[i]]
         return True
 
     def match(self, topic):
@@ -248,14 +277,17 @@ cdef class TopicTree:
         A malformed name matches nothing. Raises EncodeError where `topic` is not text that MQTT can carry.
         """
         cdef str name = as_text(topic, "topic", ANY_TEXT)
+        if not name or "+" in name or "#" in name:
+            return []
+        with cython.critical_section(self):
+            return self.values_for(name)
+
+    cdef list values_for(self, str name):
         cdef list matched = []
         cdef list reached = [self.root]
         cdef list following
-        cdef bint wildcards_apply
+        cdef bint wildcards_apply = not name.startswith("$")  # at the first level [MQTT-4.7.2-1]
         cdef Node node, child
-        if not name or "+" in name or "#" in name:
-            return matched
-        wildcards_apply = not name.startswith("$")  # at the first level [MQTT-4.7.2-1]
         for level in name.split("/"):
             following = []
             for node in reached:

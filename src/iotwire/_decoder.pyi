@@ -15,7 +15,8 @@ class Decoder:
     for read-only memoryviews of memory that is never written to again.
 
     An error carries in `packets` what was decoded before it in the same call; after it every call raises it again.
-    Not for use from several threads at once: a second call during a call raises IotwireError.
+    For one thread at a time: a call during another's raises IotwireError. `version` and `buffered` may always be read,
+    and say what the last call left.
     """
 
     def __new__(

@@ -28,8 +28,8 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
 class TopicTree(Generic[_Value]):
     """Topic filters with a value each, and the values of all that match a topic name.
 
-    Matching takes steps by the depth of the name, not by the number of filters. Not for use from several threads at
-    once without a lock.
+    Matching takes steps by the depth of the name, not by the number of filters. May be shared between threads: a
+    call is one step to the others, but where `remove` compares values by Python code.
     """
 
     def __new__(cls) -> Self: ...

@@ -1,4 +1,7 @@
-"""Callers who do two things at once: from several threads, and from inside the codec's own calls."""
+"""Callers who do two things at once that they should not: from several threads, and from inside the codec's own calls.
+
+What threads may share is in test_mqtt_races.py.
+"""
 
 from __future__ import annotations
 
@@ -21,47 +24,16 @@ from iotwire.mqtt import (
     decode,
     encode_publish,
 )
+from racing import run_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 PING = b"\xd0\x00"
-
-
 ROUNDS = 300
 
-
-def run_together(*targets: Callable[[], None]) -> None:
-    """Run all targets at once; the first exception that is not ours fails the test."""
-    failures: list[BaseException] = []
-    start = threading.Barrier(len(targets))
-
-    def guarded(target: Callable[[], None]) -> None:
-        start.wait(timeout=10)
-        try:
-            target()
-        except BaseException as failure:  # noqa: BLE001  # handed to the test's own thread
-            failures.append(failure)
-
-    threads = [threading.Thread(target=guarded, args=(target,)) for target in targets]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert not any(thread.is_alive() for thread in threads)
-    if failures:
-        raise failures[0]
-
-
-@pytest.fixture(autouse=True)
-def _frequent_thread_switches() -> Iterator[None]:
-    import sys
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
+pytestmark = pytest.mark.usefixtures("frequent_thread_switches")
 
 
 @pytest.mark.parametrize("payload", ["bytes", "view"])

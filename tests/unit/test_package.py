@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
@@ -151,6 +152,14 @@ def run_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
 
     run("import iotwire.mqtt")
     return run
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has its GIL")
+def test_free_threaded_python_stays_so_when_it_imports_the_codec() -> None:
+    # Importing a module that does not declare itself brings the GIL back, with a warning.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    program = "import sys; import iotwire.mqtt; print(sys._is_gil_enabled())"
+    assert output_of([sys.executable, "-W", "error", "-c", program], env=environment) == "False\n"
 
 
 def test_the_codec_alone_loads_neither_ssl_nor_asyncio_nor_cryptography(run_python: Callable[[str], str]) -> None:

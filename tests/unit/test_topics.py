@@ -17,7 +17,7 @@ from iotwire.errors import EncodeError, IotwireError
 from iotwire.mqtt import TopicTree, topic_matches, validate_topic_filter, validate_topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 # Names.
@@ -510,14 +510,7 @@ def test_many_wildcards_on_one_path_do_not_multiply_without_end() -> None:
 # Threads, and values that meddle.
 
 
-@pytest.fixture(autouse=True)
-def _frequent_thread_switches() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(interval)
-
-
+@pytest.mark.usefixtures("frequent_thread_switches")
 def test_a_tree_changed_by_another_thread_while_it_matches_does_not_crash() -> None:
     tree: TopicTree[Any] = TopicTree()
     topic_filters = ["/".join(parts) for parts in itertools.product(["a", "+", "b"], repeat=3)] + ["a/#", "#"]
