@@ -174,6 +174,7 @@ def test_the_codec_alone_loads_neither_ssl_nor_asyncio_nor_cryptography(run_pyth
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="/proc tells of the emulator's memory")
 @pytest.mark.skipif(LIMITED_API, reason="Cython imports `inspect` into modules of the limited API")
 def test_importing_the_codec_costs_little_memory(
     run_python: Callable[[str], str], record_property: Callable[[str, object], None]
@@ -190,6 +191,7 @@ def test_importing_the_codec_costs_little_memory(
 
 
 @pytest.mark.skipif(shutil.which("strip") is None, reason="strip, of binutils, is not installed")
+@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="strip is that of the machine that emulates")
 def test_the_built_modules_together_are_small(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     modules = built_modules()
     assert {module.name.partition(".")[0] for module in modules} == {
@@ -225,6 +227,7 @@ def topic_of(Publish packet):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="there is no compiler for the emulated Python")
 def test_another_cython_project_can_cimport_the_codec(tmp_path: Path) -> None:
     (tmp_path / "other_project.pyx").write_text(OTHER_PROJECT)
     # An installed iotwire has its headers beside the modules; an editable one leaves them in ext/.
