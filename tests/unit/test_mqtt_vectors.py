@@ -70,7 +70,7 @@ def test_a_vector_decodes_to_its_packet_however_it_arrives(vector: Vector, versi
 
 @each_case
 def test_a_vector_decodes_wherever_it_lies_in_memory(vector: Vector, version: int) -> None:
-    # On 32-bit ARM a load of eight bytes faults where it is not aligned. A PUBLISH before it moves the vector on by a byte.
+    # On 32-bit ARM a load of eight bytes faults where it is not aligned. A PUBLISH before the vector moves it on.
     for shift in range(16):
         before = Publish("t", bytes(shift))
         wire = before.encode(version) + vector.wire
