@@ -217,7 +217,7 @@ cdef inline int64_t read_number(Cursor* block, int identifier, const Row* row) e
         number = read_u8(block)
     if number < row.least or number > row.most:
         violation(
-            &at, f"{names[identifier]} is {number}; {row.least} to {row.most} are allowed",
+            &at, f"{names[identifier]} is {<object> number}; {<object> row.least} to {<object> row.most} are allowed",
             clauses[identifier], row.reason_code,
         )
     return number

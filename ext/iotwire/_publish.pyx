@@ -10,13 +10,13 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from iotwire._arguments cimport Buffer, as_version, get_buffer, must_fit, release
-from iotwire._emit cimport put_bytes, put_u16, put_varint, size_varint
+from iotwire._emit cimport put_binary, put_bytes, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport MQTT_5, PUBLISH, new_wire
 from iotwire._mqtt cimport Publish, put_properties, size_properties
 from iotwire._properties cimport TOPIC_ALIAS, attributes_of, has, refuse_properties
 from iotwire._publish cimport QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
-from iotwire._text cimport TOPIC_NAME, as_text, check_text, put_text, size_text
+from iotwire._text cimport TOPIC_NAME, as_text, checked_utf8, put_text, size_text
 
 cdef extern from "Python.h":
     ctypedef void* PyCFunction
@@ -30,46 +30,55 @@ cdef extern from "Python.h":
 ctypedef object (*FastCall)(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names)
 
 
+cdef inline bytes put_publish(
+    const char* topic, Py_ssize_t topic_size, const void* payload, Py_ssize_t payload_size, int first, int packet_id,
+    int version, bytes properties, bint with_payload,
+):
+    """The fields of a PUBLISH, all checked, in wire order. Without the payload, the remaining length still counts it."""
+    cdef Py_ssize_t property_size = 0 if properties is None else PyBytes_GET_SIZE(properties)
+    cdef Py_ssize_t body_size = 2 + topic_size + payload_size
+    cdef bytes wire
+    cdef uint8_t* at
+    if first & QOS:
+        body_size += 2
+    if version == MQTT_5:
+        body_size += size_varint(property_size) + property_size
+    wire = new_wire(first, body_size, 0 if with_payload else payload_size, &at)
+    at = put_binary(at, topic, topic_size)
+    if first & QOS:
+        at = put_u16(at, packet_id)
+    if version == MQTT_5:
+        at = put_varint(at, property_size)
+        if property_size:
+            at = put_bytes(at, PyBytes_AS_STRING(properties), property_size)
+    if with_payload:
+        at = put_bytes(at, payload, payload_size)
+    assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
+    return wire
+
+
 cdef inline bytes build_publish(
     object topic, object payload, int first, int packet_id, int version, bytes properties, uint64_t seen,
     bint with_payload,
 ):
-    """A PUBLISH from its parts. Without the payload, the remaining length still counts it."""
-    cdef Py_ssize_t topic_size, property_size = 0, body_size
+    """A PUBLISH from a caller's topic and payload; all else is checked."""
+    cdef str name = topic if type(topic) is str else as_text(topic, "topic", TOPIC_NAME)
+    cdef Py_ssize_t topic_size = 0
+    cdef const char* utf8 = checked_utf8(name, "topic", TOPIC_NAME, &topic_size)
     cdef Buffer view
-    cdef bytes wire
-    cdef uint8_t* at
-    if type(topic) is not str:
-        topic = as_text(topic, "topic", TOPIC_NAME)
-    topic_size = check_text(<str> topic, "topic", TOPIC_NAME)
     if topic_size == 0 and not has(seen, TOPIC_ALIAS):
         cannot_encode("topic", "must not be empty without a topic_alias", "MQTT-4.7.3-1")
+    if properties is not None and version != MQTT_5:
+        refuse_properties(attributes_of(PUBLISH), seen)
     get_buffer(payload, "payload", &view)
+    if view.obj == NULL:
+        must_fit(view.len, "payload")
+        return put_publish(utf8, topic_size, view.buf, view.len, first, packet_id, version, properties, with_payload)
     try:
         must_fit(view.len, "payload")
-        body_size = 2 + topic_size + view.len
-        if first & QOS:
-            body_size += 2
-        if version == MQTT_5:
-            if properties is not None:
-                property_size = PyBytes_GET_SIZE(properties)
-            body_size += size_varint(property_size) + property_size
-        elif properties is not None:
-            refuse_properties(attributes_of(PUBLISH), seen)
-        wire = new_wire(first, body_size, 0 if with_payload else view.len, &at)
-        at = put_text(at, <str> topic)
-        if first & QOS:
-            at = put_u16(at, packet_id)
-        if version == MQTT_5:
-            at = put_varint(at, property_size)
-            if property_size:
-                at = put_bytes(at, PyBytes_AS_STRING(properties), property_size)
-        if with_payload:
-            at = put_bytes(at, view.buf, view.len)
+        return put_publish(utf8, topic_size, view.buf, view.len, first, packet_id, version, properties, with_payload)
     finally:
         release(&view)
-    assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
-    return wire
 
 
 def encode_publish(
@@ -102,15 +111,15 @@ cdef FastCall parse_and_encode_publish
 
 cdef object encode_publish_by_position(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names):
     cdef int first
-    if names != NULL or count < 3 or count > 7:
+    cdef int packet_id = 0
+    cdef int version = MQTT_5
+    if names != NULL or count < 5 or count > 7:
         return parse_and_encode_publish(module, given, count, names)
-    first = publish_first_byte(
-        <object> given[2], <object> given[3] if count > 3 else False, <object> given[5] if count > 5 else False
-    )
-    return build_publish(
-        <object> given[0], <object> given[1], first, as_publish_id(<object> given[4] if count > 4 else None, first),
-        as_version(<object> given[6]) if count > 6 else MQTT_5, None, 0, True,
-    )
+    first = publish_first_byte(<object> given[2], <object> given[3], <object> given[5] if count > 5 else False)
+    packet_id = as_publish_id(<object> given[4], first)
+    if count > 6:
+        version = as_version(<object> given[6])
+    return build_publish(<object> given[0], <object> given[1], first, packet_id, version, None, 0, True)
 
 
 cdef int call_by_position() except -1:

@@ -152,12 +152,18 @@ cdef inline const char* utf8_of(str text, str field, Py_ssize_t* size) except NU
     return utf8_of_not_ascii(text, field, size)
 
 
-cdef inline Py_ssize_t check_text(str text, str field, TextRule rule) except -1:
-    """A caller's str: what it may hold, and at most 65535 bytes of UTF-8 [1.5.4]. Its size in bytes."""
-    cdef Py_ssize_t size = 0
-    cdef const char* utf8 = utf8_of(text, field, &size)
-    if size > 65535 or scan_text(<const uint8_t*> utf8, size) & forbidden_by(rule):
+cdef inline const char* checked_utf8(str text, str field, TextRule rule, Py_ssize_t* size) except NULL:
+    """The UTF-8 form of a caller's str: what it may hold, and at most 65535 bytes [1.5.4]."""
+    cdef const char* utf8 = utf8_of(text, field, size)
+    if size[0] > 65535 or scan_text(<const uint8_t*> utf8, size[0]) & forbidden_by(rule):
         refuse_argument(text, field, rule)
+    return utf8
+
+
+cdef inline Py_ssize_t check_text(str text, str field, TextRule rule) except -1:
+    """As `checked_utf8`. Its size in bytes."""
+    cdef Py_ssize_t size = 0
+    checked_utf8(text, field, rule, &size)
     return size
 
 

@@ -126,11 +126,16 @@ def _build(target: Target, name: str, staged: Path, place: Path, *, limited_api:
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(staged, tree)
     command = " ".join([*compiler(target), f"-I{headers(target) / 'include'}"])
+    linked = [LDFLAGS]
+    if target.arm32:
+        linked.append(str(_division(target)))
+    if target.musl:
+        linked.append(f"-Wl,--no-as-needed {_musl_name(target)}")
     environment = tool_environment() | {
         "CC": command,
         "LDSHARED": f"{command} -shared",
         "CFLAGS": CFLAGS_ARM32 if target.arm32 else CFLAGS,
-        "LDFLAGS": f"{LDFLAGS} -Wl,--no-as-needed {_musl_name(target)}" if target.musl else LDFLAGS,
+        "LDFLAGS": " ".join(linked),
         "PYTHONPATH": str(headers(target)),
         "_PYTHON_HOST_PLATFORM": f"linux-{target.machine}",
         "_PYTHON_SYSCONFIGDATA_NAME": "iotwire_sysconfig",
@@ -151,6 +156,18 @@ def _build(target: Target, name: str, staged: Path, place: Path, *, limited_api:
     shutil.copy2(wheel, unfinished)
     unfinished.rename(place)
     say(f"{wheel.name}: built in {monotonic() - started:.0f} s")
+
+
+def _division(target: Target) -> Path:
+    """See division.c."""
+    source = Path(__file__).with_name("division.c")
+
+    def make(place: Path) -> None:
+        flags = (*CFLAGS_ARM32.split(), "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
+        compile_it = (*compiler(target), *flags, "-c", source, "-o", place / "division.o")
+        run(compile_it, env=tool_environment(), log=place / "log")
+
+    return kept("division", target.name, make, made_from=(ZIG, source.read_text(), target.cpu)) / "division.o"
 
 
 def _musl_name(target: Target) -> Path:
