@@ -65,7 +65,10 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Board:
-    """An emulated machine: a Debian root, a processor model, and the target whose wheel it runs."""
+    """An emulated machine: a processor model, and the target whose wheel it runs on a system of that C library.
+
+    For glibc the system is Debian's; for musl it is the CPython that musl.py builds.
+    """
 
     name: str
     target: str
@@ -77,14 +80,17 @@ class Board:
     constraints: tuple[str, ...] = ()  # what pip has to keep to there
     codec_only: bool = False  # whether there is no cryptography to have, and so no emulator to run clients against
     counted: bool = False  # whether instructions are counted for the figures
+    version: str = ""  # of CPython, where it is another than the one that builds wheels
+    platform: str = ""  # what its Python is told that it runs on, where that is not what it sees
+    bare: bool = False  # whether wheels are installed on it and no other tests are run
 
 
 BOARDS = (
     Board("x86_64", "manylinux-x86_64", "x86_64", "qemu64", counted=True),
     # Raspberry Pi 3 with a 64-bit system.
     Board("aarch64", "manylinux-aarch64", "aarch64", "cortex-a53", counted=True),
-    # Raspberry Pi 2, with its NEON taken out. cffi has no armv7 wheel, so Debian's serves, for which cryptography from 46
-    # on is too new.
+    # Raspberry Pi 2, with its NEON taken out. cffi has no armv7 wheel, so Debian's serves, for which cryptography from
+    # 46 on is too new.
     Board(
         "armv7l", "manylinux-armv7l", "arm", "cortex-a7,neon=off", "cortex-a7", extras=("test", "crypto"),
         further=("python3-cffi",), constraints=("cryptography<46",), counted=True,
@@ -92,6 +98,16 @@ BOARDS = (
     # Raspberry Pi 1 and Zero: the codec alone, as cryptography has no wheel for it.
     Board("armv6l", "test-armv6l", "arm", "arm1176", codec_only=True),
     Board("s390x", "test-s390x", "s390x", "max", codec_only=True),
+    # For the wheels that none of these takes.
+    Board("musl-x86_64", "musllinux-x86_64", "x86_64", "qemu64", bare=True),
+    Board("musl-aarch64", "musllinux-aarch64", "aarch64", "cortex-a53", bare=True),
+    Board("musl-armv7l", "musllinux-armv7l", "arm", "cortex-a7,neon=off", bare=True),
+    # CPython for the hard-float ABI is Debian's armhf, which an ARM1176 cannot run: an ARMv7 that calls itself ARMv6.
+    # That the wheel itself keeps to ARMv6 is seen from its build attributes, and on the board `armv6l`.
+    Board("armv6l-hard-float", "linux-armv6l", "arm", "cortex-a7,neon=off", platform="linux-armv6l", bare=True),
+    # Wheels for the limited API are for Pythons to come as well.
+    Board("aarch64-3.13", "manylinux-aarch64", "aarch64", "cortex-a53", version="3.13", bare=True),
+    Board("armv7l-3.13", "manylinux-armv7l", "arm", "cortex-a7,neon=off", version="3.13", bare=True),
 )  # fmt: skip
 
 
