@@ -15,11 +15,12 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage
-.PHONY: build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check brokers clean
+.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check brokers
+.PHONY: clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-14s %s\n' "$$verb" "$$rest"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-16s %s\n' "$$verb" "$$rest"; done
 
 demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
 	$(RUN) -m iotwire demo
@@ -61,6 +62,9 @@ fuzz: $(VENV)/.dev ## fuzz the codec for SECONDS=60 from SEED=0
 coverage: $(VENV)/.coverage ## lines covered by the unit tests, of .py and .pyx
 	tools/coverage.sh $(RUN)
 
+test-limited-api: $(VENV)/.wheels ## unit tests and wheel of the modules for every later Python, which are slower
+	tools/limited-api.sh $(RUN)
+
 build: $(VENV)/.dev ## sdist -> wheel -> tests in a clean environment; leaves both in dist/
 	tools/check-dist.sh $(RUN)
 
@@ -99,7 +103,7 @@ $(VENV)/.demo: EXTRAS = cli
 $(VENV)/.dev: EXTRAS = cli,test,lint
 $(VENV)/.bench: EXTRAS = bench
 $(VENV)/.coverage: EXTRAS = cli,test,coverage
-$(VENV)/.wheels: EXTRAS = wheels
+$(VENV)/.wheels: EXTRAS = cli,test,wheels
 $(VENV)/.workflows: EXTRAS = workflows
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.coverage $(VENV)/.wheels $(VENV)/.workflows: $(SOURCES)
 	@tools/develop.sh $(PYTHON) $(VENV) $(EXTRAS)

@@ -1,10 +1,12 @@
 """Which extension modules there are, and how they are compiled. All else stands in pyproject.toml.
 
 IOTWIRE_BUILD picks another kind of build than `release`; tools/build-copy.sh makes those, in copies of the tree.
+IOTWIRE_LIMITED_API=1 makes one set of modules for all Pythons from 3.11 on, slower than those for a single version.
 """
 
 import os
 import runpy
+import sysconfig
 from glob import glob
 
 from Cython.Build import cythonize
@@ -20,6 +22,12 @@ COMPILER_FLAGS = {
     # sys.monitoring (3.13 and later) loses the .pyx files from the report.
     "coverage": ["-O0", "-g0", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }[KIND]
+if os.name != "nt":
+    # A macro that the limited API lacks must end the build. Called as an unknown function, it would end the import.
+    COMPILER_FLAGS += ["-Werror=implicit-function-declaration"]
+
+# Free-threaded Pythons load no module of the limited API (3.15 will, of another one).
+LIMITED_API = os.environ.get("IOTWIRE_LIMITED_API") == "1" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 class BuildPyAndHeaders(build_py):
@@ -53,6 +61,8 @@ setup(
             Extension(
                 "*",
                 ["ext/iotwire/*.pyx"],
+                define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
+                py_limited_api=LIMITED_API,
                 extra_compile_args=COMPILER_FLAGS,
                 extra_link_args=[flag for flag in COMPILER_FLAGS if flag.startswith("-fsanitize")],
             )
@@ -63,4 +73,6 @@ setup(
         compiler_directives={"linetrace": True} if KIND == "coverage" else {},
     ),
     cmdclass={"build_py": BuildPyAndHeaders, "bdist_wheel": WheelWithBillOfMaterials},
+    # A wheel takes all that lies in the build folder: modules of the two flavours must not meet there.
+    options={"bdist_wheel": {"py_limited_api": "cp311"}, "build": {"build_base": "build/abi3"}} if LIMITED_API else {},
 )

@@ -5,27 +5,12 @@ Each `as_` gives the C value or the exact built-in type, or raises an EncodeErro
 caller passes "5" for a packet id must say so, not raise OverflowError from somewhere below.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_CheckExact
 from libc.stdint cimport int64_t, uint32_t
 
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE, small_int
 from iotwire._emit cimport MAX_VARINT
 from iotwire._faults cimport Buffer, PyBuffer_Release, as_int_slow, cannot_encode, get_buffer_slow, refuse_bytes
-
-cdef extern from *:
-    """
-    /* The value of an int of one digit, and so of every argument here but a large interval; -1 for anything else. */
-    static CYTHON_INLINE int64_t iotwire_small_int(PyObject* value) {
-        if (!PyLong_CheckExact(value)) return -1;
-    #if defined(Py_LIMITED_API)
-        return -1;
-    #elif PY_VERSION_HEX >= 0x030C0000
-        return PyUnstable_Long_IsCompact((PyLongObject*) value) ? PyUnstable_Long_CompactValue((PyLongObject*) value) : -1;
-    #else
-        return Py_SIZE(value) == 1 ? (int64_t) ((PyLongObject*) value)->ob_digit[0] : Py_SIZE(value) == 0 ? 0 : -1;
-    #endif
-    }
-    """
-    int64_t small_int "iotwire_small_int"(object value) noexcept
 
 
 cdef inline uint32_t as_int(object value, str field, uint32_t least, uint32_t most) except? 0xFFFFFFFF:

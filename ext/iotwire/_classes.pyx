@@ -3,20 +3,12 @@
 reads quickly, and memory that is used again. Done once, while `_mqtt` is imported, before anyone sees the class.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject
 from libc.string cimport memset
 
+from iotwire._capi cimport PyBytes_AS_STRING, PyTypeObject, set_doc, set_in_class, set_memory
+
 cdef extern from "Python.h":
-    ctypedef PyObject* (*allocfunc)(PyTypeObject* cls, Py_ssize_t items) noexcept
-    ctypedef void (*freefunc)(void* memory) noexcept
-    ctypedef struct PyTypeObject:
-        PyObject* tp_dict
-        const char* tp_doc
-        Py_ssize_t tp_basicsize
-        allocfunc tp_alloc
-        freefunc tp_free
-    void PyType_Modified(PyTypeObject* cls)
     PyObject* PyType_GenericAlloc(PyTypeObject* cls, Py_ssize_t items) noexcept
     PyObject* PyObject_Init(PyObject* memory, PyTypeObject* cls) noexcept
     void PyObject_Free(void* memory) noexcept
@@ -74,8 +66,7 @@ cdef const char* kept(str text) except NULL:
 cdef int add_attributes(type cls, tuple rows, Getter getter) except -1:
     """An attribute for each (identifier, name, repeats, clause), and the rows as `_properties`."""
     global attribute_count
-    cdef dict namespace = <dict> (<PyTypeObject*> cls).tp_dict
-    namespace["_properties"] = rows
+    set_in_class(cls, "_properties", rows)
     for identifier, name, repeats, clause in rows:
         assert attribute_count < ATTRIBUTES
         attributes[attribute_count] = Attribute(identifier, repeats)
@@ -84,9 +75,8 @@ cdef int add_attributes(type cls, tuple rows, Getter getter) except -1:
             kept(name), getter, NULL, kept(f"Property 0x{identifier:02X} [{clause}]; {absent} where it is absent."),
             &attributes[attribute_count],
         )
-        namespace[name] = PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count])
+        set_in_class(cls, name, PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count]))
         attribute_count += 1
-    PyType_Modified(<PyTypeObject*> cls)
     return 0
 
 
@@ -100,7 +90,7 @@ cdef int add_signature(type cls) except -1:
     if cls._properties and "*" not in parameters:
         parameters.append("*")
     parameters += [f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties]
-    (<PyTypeObject*> cls).tp_doc = kept(f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}")
+    set_doc(cls, kept(f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}"))
     return 0
 
 
@@ -110,19 +100,17 @@ cdef int add_member(object sample, str name) except -1:
     Cython gives no offset of a field, so it is looked for in `sample`, in which nothing else may be the same object.
     """
     global member_count
-    cdef type owner = type(sample)
-    cdef PyTypeObject* cls = <PyTypeObject*> owner
+    cdef type cls = type(sample)
     cdef PyObject** words = <PyObject**> <void*> sample
-    cdef Py_ssize_t count = cls.tp_basicsize // <Py_ssize_t> sizeof(PyObject*)
+    cdef Py_ssize_t count = cls.__basicsize__ // <Py_ssize_t> sizeof(PyObject*)
     cdef Py_ssize_t i
     value = getattr(sample, name)
     assert member_count < MEMBERS
     for i in range(<Py_ssize_t> sizeof(PyObject) // <Py_ssize_t> sizeof(PyObject*), count):
         if words[i] == <PyObject*> value:
             members[member_count] = PyMemberDef(kept(name), T_OBJECT_EX, i * sizeof(PyObject*), READONLY, NULL)
-            (<dict> cls.tp_dict)[name] = PyDescr_NewMember(cls, &members[member_count])
+            set_in_class(cls, name, PyDescr_NewMember(<PyTypeObject*> cls, &members[member_count]))
             member_count += 1
-            PyType_Modified(cls)
             break
     return 0
 
@@ -132,6 +120,7 @@ cdef int add_member(object sample, str name) except -1:
 # PUBLISH and its acknowledgements are made and freed for every message: keeping the memory of the last ones saves a
 # tenth of a decode. 256 of each are 16 KB; more gave nothing. The GIL guards them.
 cdef struct Spares:
+    Py_ssize_t size  # of one object
     int count
     (PyObject*)[SPARES] memory
 
@@ -144,7 +133,7 @@ cdef inline PyObject* take_spare(Spares* spares, PyTypeObject* cls) noexcept:
         return PyType_GenericAlloc(cls, 0)
     spares.count -= 1
     memory = spares.memory[spares.count]
-    memset(memory, 0, cls.tp_basicsize)
+    memset(memory, 0, spares.size)
     return PyObject_Init(memory, cls)
 
 
@@ -174,14 +163,12 @@ cdef void free_acknowledgement(void* memory) noexcept:
 
 cdef int reuse_memory(type publish, tuple acknowledgements) except -1:
     """Both must be final and without GC; the acknowledgements share their spares, so they must be of one size."""
-    cdef PyTypeObject* cls = <PyTypeObject*> publish
     if not KEEPS_SPARES:
         return 0
-    cls.tp_alloc = allocate_publish
-    cls.tp_free = free_publish
+    publish_spares.size = publish.__basicsize__
+    acknowledgement_spares.size = acknowledgements[0].__basicsize__
+    set_memory(publish, allocate_publish, free_publish)
     for acknowledgement in acknowledgements:
-        cls = <PyTypeObject*> acknowledgement
-        assert acknowledgement.__basicsize__ == acknowledgements[0].__basicsize__
-        cls.tp_alloc = allocate_acknowledgement
-        cls.tp_free = free_acknowledgement
+        assert acknowledgement.__basicsize__ == acknowledgement_spares.size
+        set_memory(acknowledgement, allocate_acknowledgement, free_acknowledgement)
     return 0

@@ -8,11 +8,12 @@ header promises.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
 from iotwire._arguments cimport Buffer, as_int, as_version, get_buffer, release
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from iotwire._cursor cimport Cursor, cursor_over
 from iotwire._faults cimport cannot_encode, cursor_fault
 from iotwire._frame cimport MAX_PACKET_SIZE, UNKNOWN_VERSION, Frame, read_frame

@@ -1,9 +1,10 @@
 # cython: language_level=3
 """The fixed header [2.1]: one byte of type and flags, then the remaining length. Header-only."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
+from iotwire._capi cimport PyBytes_AS_STRING
 from iotwire._emit cimport MAX_VARINT, put_u8, put_varint, size_varint
 from iotwire._faults cimport refuse_first_byte, refuse_remaining_length, refuse_size, too_long
 

@@ -15,12 +15,13 @@ Packets are immutable and may be shared between threads.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcmp
 
 from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from iotwire._classes cimport Attribute, add_attributes, add_member, add_signature, reuse_memory
 from iotwire._cursor cimport Cursor, cursor_over, expect_end, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint

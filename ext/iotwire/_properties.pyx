@@ -6,13 +6,14 @@ to the bytes it came from, a property that nobody reads costs no object, and the
 Values become Python objects when they are read.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.tuple cimport PyTuple_New
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._arguments cimport as_binary, as_flag, as_int, as_tuple
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE, PyTuple_SET_ITEM, tuple_items
 from iotwire._cursor cimport (
     Cursor, cursor_over, read_u8, read_u16, read_u32, read_varint, sub_cursor, take,
 )
@@ -23,9 +24,6 @@ from iotwire._frame cimport (
     UNSUBACK,
 )
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, TextRule, as_text, check_text, put_text, read_text, skip_text
-
-cdef extern from "Python.h":
-    PyObject** PySequence_Fast_ITEMS(object sequence)
 
 cdef enum Kind:  # the data types of 1.5, told apart where their values have rules of their own
     UNKNOWN
@@ -298,8 +296,9 @@ cdef object read_value(Cursor* block, int identifier):
 
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen):
     """`encode_property_array` for the values of a tuple."""
+    cdef (PyObject*)[IDENTIFIERS] room
     assert len(values) == allowed_count[packet]
-    return encode_property_array(packet, PySequence_Fast_ITEMS(values), seen)
+    return encode_property_array(packet, tuple_items(values, room), seen)
 
 
 cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen):

@@ -5,26 +5,23 @@
 The bytes are those of `Publish(...).encode(version)`; the tests hold the two to each other.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from iotwire._arguments cimport Buffer, as_version, get_buffer, must_fit, release
-from iotwire._emit cimport put_binary, put_bytes, put_u16, put_varint, size_varint
+from iotwire._capi cimport (
+    PyBytes_AS_STRING, PyBytes_GET_SIZE, PyCFunction, PyMethodDef, Py_False, ascii_at, bytes_at, method_of, small_int_at,
+)
+from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport MQTT_5, PUBLISH, new_wire
 from iotwire._mqtt cimport Publish, put_properties, size_properties
 from iotwire._properties cimport TOPIC_ALIAS, attributes_of, has, refuse_properties
 from iotwire._publish cimport QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
-from iotwire._text cimport TOPIC_NAME, as_text, checked_utf8, put_text, size_text
+from iotwire._text cimport TOPIC_NAME, as_text, checked_utf8, is_plain, put_text, size_text
 
 cdef extern from "Python.h":
-    ctypedef void* PyCFunction
-    ctypedef struct PyMethodDef:
-        PyCFunction ml_meth
-        int ml_flags
-    ctypedef struct PyCFunctionObject:
-        PyMethodDef* m_ml
     int METH_FASTCALL, METH_KEYWORDS
 
 ctypedef object (*FastCall)(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names)
@@ -110,22 +107,49 @@ cdef FastCall parse_and_encode_publish
 
 
 cdef object encode_publish_by_position(PyObject* module, PyObject** given, Py_ssize_t count, PyObject* names):
-    cdef int first
-    cdef int packet_id = 0
-    cdef int version = MQTT_5
-    if names != NULL or count < 5 or count > 7:
+    cdef int first, version
+    if names != NULL or count < 3 or count > 7:
         return parse_and_encode_publish(module, given, count, names)
-    first = publish_first_byte(<object> given[2], <object> given[3], <object> given[5] if count > 5 else False)
-    packet_id = as_publish_id(<object> given[4], first)
-    if count > 6:
-        version = as_version(<object> given[6])
-    return build_publish(<object> given[0], <object> given[1], first, packet_id, version, None, 0, True)
+    wire = encode_usual_publish(given, count)
+    if wire is not None:
+        return wire
+    first = publish_first_byte(
+        <object> given[2], <object> given[3] if count > 3 else False, <object> given[5] if count > 5 else False
+    )
+    version = as_version(<object> given[6]) if count > 6 else MQTT_5
+    return build_publish(
+        <object> given[0], <object> given[1], first, as_publish_id(<object> given[4] if count > 4 else None, first),
+        version, None, 0, True,
+    )
+
+
+cdef inline bytes encode_usual_publish(PyObject** given, Py_ssize_t count):
+    """A PUBLISH from what nearly every caller gives: ASCII text, bytes, small numbers. None for anything else.
+
+    No reference is taken and no error is made: what is not usual, or not right, goes the long way.
+    """
+    cdef Py_ssize_t topic_size = 0, payload_size = 0
+    cdef const char* topic = ascii_at(given[0], &topic_size)
+    cdef const char* payload = bytes_at(given[1], &payload_size)
+    cdef int64_t qos = small_int_at(given[2])
+    cdef int64_t packet_id = 0
+    cdef int first
+    if topic == NULL or payload == NULL or payload_size > MAX_VARINT or not 0 < topic_size <= 65535:
+        return None
+    if not 0 <= qos <= 2 or count > 5 or (count > 3 and given[3] != Py_False):
+        return None
+    if count > 4 and not (qos == 0 and given[4] == <PyObject*> None):
+        packet_id = small_int_at(given[4])
+    if not (0 < packet_id <= 65535 if qos else packet_id == 0) or not is_plain(<const uint8_t*> topic, topic_size):
+        return None
+    first = PUBLISH << 4 | <int> qos << 1
+    return put_publish(topic, topic_size, payload, payload_size, first, <int> packet_id, MQTT_5, None, True)
 
 
 cdef int call_by_position() except -1:
     global parse_and_encode_publish
-    cdef PyMethodDef* method = (<PyCFunctionObject*> encode_publish).m_ml
-    if method.ml_flags == METH_FASTCALL | METH_KEYWORDS:
+    cdef PyMethodDef* method = method_of(encode_publish)
+    if method != NULL and method.ml_flags == METH_FASTCALL | METH_KEYWORDS:
         parse_and_encode_publish = <FastCall> <void*> method.ml_meth
         method.ml_meth = <PyCFunction> <void*> encode_publish_by_position
     return 0
@@ -161,8 +185,11 @@ cdef class PreparedPublish:
     cdef readonly str topic
     cdef readonly int version
     cdef uint8_t first
-    cdef bytes topic_field  # the Topic Name with its length
-    cdef bytes tail         # the properties with their length
+    cdef bytes fields        # what stands before the packet identifier and after it: the topic, then the properties
+    cdef const uint8_t* head  # into `fields`: the Topic Name with its length
+    cdef const uint8_t* tail  # and the properties with theirs; in 3.1.1 nothing
+    cdef Py_ssize_t head_size
+    cdef Py_ssize_t tail_size
 
     def __cinit__(
         self, topic, qos=0, retain=False, version=5, *, payload_format_indicator=None, message_expiry_interval=None,
@@ -179,10 +206,12 @@ cdef class PreparedPublish:
         self.version = as_version(version)
         self.topic = model.topic
         self.first = model.first
-        self.topic_field = PyBytes_FromStringAndSize(NULL, size_text(model.topic))
-        put_text(<uint8_t*> PyBytes_AS_STRING(self.topic_field), model.topic)
-        self.tail = PyBytes_FromStringAndSize(NULL, size_properties(model, self.version))
-        put_properties(model, <uint8_t*> PyBytes_AS_STRING(self.tail), self.version)
+        self.head_size = size_text(model.topic)
+        self.tail_size = size_properties(model, self.version)
+        self.fields = PyBytes_FromStringAndSize(NULL, self.head_size + self.tail_size)
+        self.head = <const uint8_t*> PyBytes_AS_STRING(self.fields)
+        self.tail = self.head + self.head_size
+        put_properties(model, put_text(<uint8_t*> PyBytes_AS_STRING(self.fields), model.topic), self.version)
 
     @property
     def qos(self):
@@ -200,23 +229,29 @@ cdef class PreparedPublish:
 
         packet_id: 1 to 65535 with qos 1 or 2, None with qos 0. Raises EncodeError that names the argument.
         """
-        cdef Py_ssize_t topic_size = PyBytes_GET_SIZE(self.topic_field)
-        cdef Py_ssize_t tail_size = PyBytes_GET_SIZE(self.tail)
-        cdef int id_size = 2 if self.first & QOS else 0
         cdef int checked_id = as_publish_id(packet_id, self.first)
         cdef Buffer view
-        cdef bytes wire
-        cdef uint8_t* at
         get_buffer(payload, "payload", &view)
+        if view.obj == NULL:
+            return self.put(view.buf, view.len, checked_id)
         try:
-            must_fit(view.len, "payload")
-            wire = new_wire(self.first, topic_size + id_size + tail_size + view.len, 0, &at)
-            at = put_bytes(at, PyBytes_AS_STRING(self.topic_field), topic_size)
-            if id_size:
-                at = put_u16(at, checked_id)
-            at = put_bytes(at, PyBytes_AS_STRING(self.tail), tail_size)
-            at = put_bytes(at, view.buf, view.len)
+            return self.put(view.buf, view.len, checked_id)
         finally:
             release(&view)
+
+    cdef inline bytes put(self, const void* payload, Py_ssize_t payload_size, int packet_id):
+        cdef int id_size = 2 if self.first & QOS else 0
+        cdef bytes wire
+        cdef uint8_t* at
+        must_fit(payload_size, "payload")
+        wire = new_wire(self.first, self.head_size + id_size + self.tail_size + payload_size, 0, &at)
+        at = put_bytes(at, self.head, self.head_size)
+        if id_size:
+            at = put_u16(at, packet_id)
+        if self.tail_size == 1:  # no properties: a byte costs less than a call
+            at = put_u8(at, self.tail[0])
+        else:
+            at = put_bytes(at, self.tail, self.tail_size)
+        at = put_bytes(at, payload, payload_size)
         assert at == <uint8_t*> PyBytes_AS_STRING(wire) + PyBytes_GET_SIZE(wire)
         return wire

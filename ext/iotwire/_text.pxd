@@ -8,14 +8,10 @@ else takes the slow path in `_text.pyx`.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from iotwire._capi cimport copy_ascii, utf8_at_hand
+from iotwire._cpu cimport NEON, SSE2, enabled
 from iotwire._cursor cimport Cursor, read_u16, take
 from iotwire._emit cimport put_binary
-
-cdef extern from "Python.h":
-    str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
-    void* PyUnicode_DATA(str text)
-    Py_ssize_t PyUnicode_GET_LENGTH(str text)
-    bint PyUnicode_IS_COMPACT_ASCII(str text)
 
 cdef enum Trait:  # what a look at some bytes found; bits of an int
     NOT_ASCII = 1
@@ -38,22 +34,35 @@ cdef extern from *:
     """
     #define IOTWIRE_EACH_BYTE(value) (UINT64_C(0x0101010101010101) * (value))
 
-    /* Where every processor of the target has 16-byte registers, sixteen bytes are looked at in one go: a tenth of an
-       encode. Elsewhere (32-bit ARM has none that all boards share) the compiler would take the vectors apart again. */
+    /* Sixteen bytes in one go, a tenth of an encode. Every x86-64 and aarch64 has the registers for it, and the compiler
+       may use them anywhere; on armv7 it may do so in these functions alone, and who calls them has asked the processor. */
     #if defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON))
         #define IOTWIRE_HAS_VECTORS 1
+        #define IOTWIRE_VECTOR_CODE
+    #elif defined(__GNUC__) && defined(__arm__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__ARM_PCS_VFP)
+        #define IOTWIRE_HAS_VECTORS 1
+        #if defined(__clang__)
+            #define IOTWIRE_VECTOR_CODE __attribute__((target("neon")))
+        #else
+            #define IOTWIRE_VECTOR_CODE __attribute__((target("fpu=neon")))
+        #endif
+    #endif
+    #if defined(IOTWIRE_HAS_VECTORS)
         typedef uint8_t iotwire_vector __attribute__((vector_size(16)));
 
-        static CYTHON_INLINE iotwire_vector iotwire_odd_in(const uint8_t* source) {
-            iotwire_vector here;
-            memcpy(&here, source, 16);
-            return (iotwire_vector) (here == 0) | (iotwire_vector) ((here & 0xF7) == 0x23) | (here & 0x80);
-        }
-        static CYTHON_INLINE int iotwire_is_plain(const uint8_t* source, Py_ssize_t size) {
-            iotwire_vector odd = iotwire_odd_in(source + size - 16);  /* overlaps the sixteen before it */
+        #define IOTWIRE_ODD_IN(here) \
+            ((iotwire_vector) ((here) == 0) | (iotwire_vector) (((here) & 0xF7) == 0x23) | ((here) & 0x80))
+
+        IOTWIRE_VECTOR_CODE static CYTHON_INLINE int iotwire_is_plain(const uint8_t* source, Py_ssize_t size) {
+            iotwire_vector here, odd;
             uint64_t halves[2];
             Py_ssize_t at;
-            for (at = 0; at < size - 16; at += 16) odd |= iotwire_odd_in(source + at);
+            memcpy(&here, source + size - 16, 16);  /* overlaps the sixteen before it */
+            odd = IOTWIRE_ODD_IN(here);
+            for (at = 0; at < size - 16; at += 16) {
+                memcpy(&here, source + at, 16);
+                odd |= IOTWIRE_ODD_IN(here);
+            }
             memcpy(halves, &odd, 16);
             return (halves[0] | halves[1]) == 0;
         }
@@ -96,7 +105,7 @@ cdef inline bint is_plain(const uint8_t* source, Py_ssize_t size) noexcept:
     cdef Py_ssize_t at = 0
     if size < 8:
         return plain_lanes(short_word(source, size)) & plain == plain
-    if HAS_VECTORS and size >= 16:
+    if HAS_VECTORS and size >= 16 and enabled & (SSE2 | NEON):
         return is_plain_vectors(source, size)
     while at < size - 8:
         memcpy(&word, source + at, 8)
@@ -119,13 +128,10 @@ cdef inline str read_text(Cursor* c, TextRule rule=ANY_TEXT):
     """A UTF-8 Encoded String as a str."""
     cdef Py_ssize_t size = read_u16(c)
     cdef const uint8_t* source = take(c, size)
-    cdef str text = PyUnicode_New(size, 0x7F)
-    cdef int traits
-    if size == 0:
-        return text  # the one shared empty str: not to be written to
+    cdef const uint8_t* copy = NULL
     # Copied, then checked: whatever another thread does to the source, what is in the str is what was looked at.
-    memcpy(PyUnicode_DATA(text), source, size)
-    traits = scan_text(<const uint8_t*> PyUnicode_DATA(text), size)
+    cdef str text = copy_ascii(source, size, &copy)
+    cdef int traits = scan_text(copy, size)
     if traits:
         if traits & (NOT_ASCII | ILL_FORMED):
             return decode_not_ascii(c, source, size, rule)
@@ -146,10 +152,8 @@ cdef inline Py_ssize_t skip_text(Cursor* c, TextRule rule=ANY_TEXT) except -1:
 
 cdef inline const char* utf8_of(str text, str field, Py_ssize_t* size) except NULL:
     """The UTF-8 form of a str, kept alive by it. Raises EncodeError for a lone surrogate."""
-    if PyUnicode_IS_COMPACT_ASCII(text):
-        size[0] = PyUnicode_GET_LENGTH(text)
-        return <const char*> PyUnicode_DATA(text)
-    return utf8_of_not_ascii(text, field, size)
+    cdef const char* utf8 = utf8_at_hand(text, size)
+    return utf8 if utf8 != NULL else utf8_of_not_ascii(text, field, size)
 
 
 cdef inline const char* checked_utf8(str text, str field, TextRule rule, Py_ssize_t* size) except NULL:

@@ -2,6 +2,7 @@
 # cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """Topic names and topic filters: their rules, and which matches which (MQTT 5.0, 4.7 and 4.8.2)."""
 
+cimport cython
 from libc.string cimport memchr, memcmp
 
 from iotwire._faults cimport cannot_encode
@@ -195,6 +196,7 @@ cdef class TopicTree:
         self.root = Node()
 
     @classmethod
+    @cython.binding(True)  # the limited API can wrap no other function in a classmethod
     def __class_getitem__(cls, value):
         """`TopicTree[Handler]`, for type checkers."""
         from types import GenericAlias

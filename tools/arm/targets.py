@@ -89,8 +89,8 @@ BOARDS = (
     Board("x86_64", "manylinux-x86_64", "x86_64", "qemu64", counted=True),
     # Raspberry Pi 3 with a 64-bit system.
     Board("aarch64", "manylinux-aarch64", "aarch64", "cortex-a53", counted=True),
-    # Raspberry Pi 2, with its NEON taken out. cffi has no armv7 wheel, so Debian's serves, for which cryptography from
-    # 46 on is too new.
+    # Raspberry Pi 2, its NEON taken out. cffi has no armv7 wheel, so Debian's serves, for which cryptography from 46
+    # on is too new.
     Board(
         "armv7l", "manylinux-armv7l", "arm", "cortex-a7,neon=off", "cortex-a7", extras=("test", "crypto"),
         further=("python3-cffi",), constraints=("cryptography<46",), counted=True,
