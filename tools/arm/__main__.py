@@ -42,7 +42,10 @@ def wheels(folder: Path) -> int:
 
 def install_each(folder: Path) -> int:
     """A line for each wheel and board; whether all is well."""
-    trials = trials_of(sorted(folder.glob("*.whl")))
+    trials = trials_of(sorted(folder.resolve().glob("*.whl")))
+    for trial in trials:
+        if trial.wrong:
+            say(f"{trial.wheel.name} on {trial.board}: {trial.wrong}")
     print(*sorted(map(str, trials)), sep="\n")
     return 1 if not trials or any(trial.wrong for trial in trials) else 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.tags import Tag, parse_tag
 from packaging.utils import parse_wheel_filename
-from places import BUILD, ROOT, say
+from places import BUILD, ROOT
 from targets import BOARDS, Board, target_named
 
 from emulated import command_of, environment, shown_to_pip, version_of
@@ -35,7 +35,7 @@ class Trial:
     wrong: str = ""
 
     def __str__(self) -> str:
-        outcome = f"FAILED: {self.wrong}" if self.wrong else f"OK: {self.printed}"
+        outcome = f"FAILED: {self.wrong.splitlines()[-1]}" if self.wrong else f"OK: {self.printed}"
         return f"{self.wheel.name}  {self.board}  {self.installed_bytes} bytes  {outcome}"
 
 
@@ -71,7 +71,10 @@ def _trials_on(board: Board, wheels: Sequence[Path]) -> list[Trial]:
     if not expected:
         return []
     place = BUILD / "installed" / board.name
-    taken = _taken_by_pip(board, environment(board, place))
+    try:
+        taken = _taken_by_pip(board, environment(board, place))
+    except SystemExit as error:  # what the board needs could not be had: no reason to lose sight of the others
+        return [Trial(wheel, board.name, wrong=str(error)) for wheel in expected]
     refused = [Trial(wheel, board.name, wrong="pip refuses it") for wheel in expected if not _tags_of(wheel) & taken]
     unexpected = [wheel for wheel in wheels if wheel not in expected and _tags_of(wheel) & taken]
     found = [Trial(wheel, board.name, wrong="pip takes it") for wheel in unexpected]
@@ -96,7 +99,6 @@ def _trial(board: Board, place: Path, wheel: Path) -> Trial:
             return Trial(wheel, board.name, installed_bytes, wrong=done.stderr.strip() or f"exit {done.returncode}")
         packages = place / "lib" / f"python{version_of(board)}" / "site-packages"
         installed_bytes = sum(path.stat().st_size for path in packages.glob("iotwire*/**/*") if path.is_file())
-    say(f"{board.name}: {wheel.name}")
     return Trial(wheel, board.name, installed_bytes, done.stdout.strip())
 
 

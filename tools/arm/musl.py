@@ -122,6 +122,5 @@ def _install(target: Target, tree: Path, root: Path) -> None:
     musl = debian.packages(f"musl-{target.debian}", suite(), target.debian, ("musl",), alone=True)
     [loader] = musl.glob("lib/ld-musl-*.so.1")
     shutil.copy2(loader.resolve(), root / "lib" / loader.name)
-    # For all architectures, and apt knows such a package by its own alone.
     pip = debian.packages("pip", suite(), debian.host_architecture(), ("python3-pip-whl",), alone=True)
     shutil.copytree(pip / "usr" / "share" / "python-wheels", root / "usr" / "share" / "python-wheels")

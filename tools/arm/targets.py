@@ -107,7 +107,6 @@ BOARDS = (
     Board("armv6l-hard-float", "linux-armv6l", "arm", "cortex-a7,neon=off", platform="linux-armv6l", bare=True),
     # Wheels for the limited API are for Pythons to come as well.
     Board("aarch64-3.13", "manylinux-aarch64", "aarch64", "cortex-a53", version="3.13", bare=True),
-    Board("armv7l-3.13", "manylinux-armv7l", "arm", "cortex-a7,neon=off", version="3.13", bare=True),
 )  # fmt: skip
 
 
