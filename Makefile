@@ -15,7 +15,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
-.PHONY: test-limited-api build ci-wheels check-wheels wheels test-arm bench-arm bench-check brokers clean
+.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -79,6 +79,9 @@ check-wheels: $(VENV)/.wheels ## whether the wheels in WHEELS=dist/wheels may be
 wheels: $(VENV)/.wheels ## cross-build the wheels of a release for every board into dist/wheels, and check them
 	$(RUN) tools/arm wheels dist/wheels
 	$(RUN) tools/check_wheels.py dist/wheels
+
+test-install: wheels ## install those wheels with pip alone on emulated boards, glibc and musl, and run the codec there
+	$(RUN) tools/arm install dist/wheels
 
 test-arm: $(VENV)/.wheels ## all tests and the demo on emulated boards, BOARDS="aarch64 armv7l armv6l s390x"
 	$(RUN) tools/arm test $(BOARDS)

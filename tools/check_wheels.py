@@ -1,7 +1,8 @@
 """check_wheels.py FOLDER: whether every wheel in it may be released.
 
-Ours are the checks of what nobody else can know: contents, sizes, symbols. The tools of others judge the rest: twine
-the metadata, check-wheel-contents the layout, abi3audit the limited API, auditwheel the tag of the C library.
+Ours are the checks of what nobody else can know: contents, sizes, symbols, processors. The tools of others judge the
+rest: twine the metadata, check-wheel-contents the layout, abi3audit the limited API, auditwheel the tag of the C
+library.
 """
 
 from __future__ import annotations
@@ -24,6 +25,28 @@ from packaging.utils import parse_wheel_filename
 ARM_MACHINES = ("aarch64", "armv7l", "armv6l")
 MAXIMUM_X86_64_BYTES = 600_000
 MAXIMUM_UNPACKED_ARM_BYTES = 1_000_000  # a gateway's flash holds what was unpacked
+
+ELF_MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64", "armv7l": "EM_ARM", "armv6l": "EM_ARM"}
+HARD_FLOAT = {"TAG_ABI_VFP_ARGS": {1}}
+# What a module may ask of a 32-bit ARM processor, in the numbers of the ABI (Addenda32, build attributes). What it does
+# not say is 0.
+ARM_LIMITS = {
+    "armv7l": HARD_FLOAT
+    | {
+        "TAG_CPU_ARCH": {*range(11)},  # up to v7
+        "TAG_FP_ARCH": {0, 1, 2, 4},  # up to VFPv3-D16; 3 has 32 registers
+        "TAG_ADVANCED_SIMD_ARCH": {0},  # no NEON
+        "TAG_DIV_USE": {0, 1},  # no division, which came with a later ARMv7
+    },
+    "armv6l": HARD_FLOAT
+    | {
+        "TAG_CPU_ARCH": {*range(8), 9},  # up to v6KZ and v6K; 8 is v6T2
+        "TAG_THUMB_ISA_USE": {0, 1},  # no Thumb-2
+        "TAG_FP_ARCH": {0, 1, 2},  # up to VFPv2
+        "TAG_ADVANCED_SIMD_ARCH": {0},
+        "TAG_DIV_USE": {0, 1},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,45 @@ def complaints_about_symbols(wheel: Wheel) -> list[str]:
     ]
 
 
+def complaints_about_processor(wheel: Wheel) -> list[str]:
+    """Every module is for the machine in the wheel's name, and asks for nothing that some of those boards lack.
+
+    On 32-bit ARM a compiler writes into each object file what it was allowed to use, whether it did or not, and lld
+    hands on what the first object says: for our modules, that is their own C. A function with a target attribute of its
+    own does not count. That is as it should be: it is called where the processor turned out to have what it needs.
+    """
+    return [
+        f"{name} is not for every {machine}: {complaint}"
+        for machine, elf_machine in ELF_MACHINES.items()
+        if wheel.is_for_linux_on(f"_{machine}")
+        for name, module in wheel.elf_modules()
+        for complaint in _more_than(machine, elf_machine, module)
+    ]
+
+
+def _more_than(machine: str, elf_machine: str, module: ELFFile) -> list[str]:
+    if module["e_machine"] != elf_machine or not module.little_endian:
+        return [f"it is {module['e_machine']}"]
+    asked = _build_attributes(module)
+    return [
+        f"{tag} is {asked.get(tag, 0)}"
+        for tag, allowed in ARM_LIMITS.get(machine, {}).items()
+        if asked.get(tag, 0) not in allowed
+    ]
+
+
+def _build_attributes(module: ELFFile) -> dict[str, int]:
+    section = module.get_section_by_name(".ARM.attributes")
+    if section is None:
+        return {}
+    return {
+        attribute.tag: attribute.value
+        for vendor in section.iter_subsections("aeabi")
+        for part in vendor.iter_subsubsections("TAG_FILE")
+        for attribute in part.iter_attributes()
+    }
+
+
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a tool that is installed beside this Python."""
     command = [sys.executable, "-m", module, *arguments]
@@ -149,6 +211,7 @@ CHECKS: tuple[Callable[[Wheel], list[str]], ...] = (
     complaints_about_bill_of_materials,
     complaints_about_size,
     complaints_about_symbols,
+    complaints_about_processor,
     complaints_of_twine,
     complaints_of_check_wheel_contents,
     complaints_of_abi3audit,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,30 @@ except ImportError as missing:
 LINUX_X86_64 = "iotwire-1.2.3-cp313-cp313-manylinux_2_28_x86_64.whl"
 LINUX_ARM64 = "iotwire-1.2.3-cp313-cp313-manylinux_2_28_aarch64.whl"
 METADATA = "iotwire-1.2.3.dist-info"
+X86_64, AARCH64 = 62, 183  # e_machine
 
 Files = dict[str, bytes]
 
 
-def elf_with_sections(*names: str) -> bytes:
+def elf_with_sections(*names: str, machine: int = X86_64) -> bytes:
     """The smallest 64-bit ELF file that has sections of these names."""
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in (*names, ".shstrtab"))
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 0, 64, 0, 64, 0, 0, 64, len(names) + 2, len(names) + 1
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\x02\x01\x01",
+        3,
+        machine,
+        1,
+        0,
+        0,
+        64,
+        0,
+        64,
+        0,
+        0,
+        64,
+        len(names) + 2,
+        len(names) + 1,
     )
     empty = bytes(64)
     named = [struct.pack("<IIQQQQIIQQ", strings.index(name.encode()), 1, 0, 0, 0, 0, 0, 0, 1, 0) for name in names]
@@ -43,9 +60,10 @@ def elf_with_sections(*names: str) -> bytes:
     return header + b"".join([empty, *named, last]) + strings
 
 
-def files_of_a_good_wheel() -> Files:
-    """As setup.py packs them, with next to nothing in them."""
-    files = {f"iotwire/{module}.cpython-313-x86_64-linux-gnu.so": elf_with_sections(".text") for module in MODULES}
+def files_of_a_good_wheel(name: str, compiled: bytes = b"") -> Files:
+    """As setup.py packs them for a wheel of this name, with next to nothing in them; `compiled` is every module."""
+    compiled = compiled or elf_with_sections(".text", machine=AARCH64 if "aarch64" in name else X86_64)
+    files = {f"iotwire/{module}.cpython-313-x86_64-linux-gnu.so": compiled for module in MODULES}
     files |= {f"iotwire/{Path(source).name}": b"" for source in SOURCES if source.endswith(".pxd")}
     files |= {f"iotwire/{stub.name}": b"" for stub in (CHECKOUT / "src" / "iotwire").glob("*.pyi")}
     files |= {"iotwire/py.typed": b"", "iotwire/__init__.py": b"", f"{METADATA}/licenses/LICENSE": b"Apache"}
@@ -67,7 +85,7 @@ def complaints_about(folder: Path, name: str, files: Files) -> list[str]:
 
 @pytest.mark.parametrize("name", [LINUX_X86_64, LINUX_ARM64, "iotwire-1.2.3-cp311-abi3-win_amd64.whl"])
 def test_a_good_wheel_is_left_in_peace(tmp_path: Path, name: str) -> None:
-    assert complaints_about(tmp_path, name, files_of_a_good_wheel()) == []
+    assert complaints_about(tmp_path, name, files_of_a_good_wheel(name)) == []
 
 
 def bill_with(change: Callable[[dict[str, Any]], object]) -> Callable[[Files], None]:
@@ -107,6 +125,7 @@ A_MODULE = f"iotwire/{MODULES[0]}.cpython-313-x86_64-linux-gnu.so"
         (LINUX_X86_64, lambda files: files.update({A_MODULE: elf_with_sections(".symtab")}), "it has .symtab"),
         (LINUX_X86_64, lambda files: files.update({A_MODULE: elf_with_sections(".debug_info")}), "it has .debug_info"),
         (LINUX_X86_64, lambda files: files.update({"iotwire/big.bin": bytes(600_000)}), "are more than 600000"),
+        (LINUX_ARM64, lambda files: files.update({A_MODULE: elf_with_sections(".text")}), "it is EM_X86_64"),
         (
             LINUX_ARM64,
             lambda files: files.update({"iotwire/big.bin": bytes(1_000_000)}),
@@ -116,10 +135,77 @@ A_MODULE = f"iotwire/{MODULES[0]}.cpython-313-x86_64-linux-gnu.so"
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
 def test_one_fault_is_one_complaint(tmp_path: Path, name: str, spoil: Callable[[Files], object], said: str) -> None:
-    files = files_of_a_good_wheel()
+    files = files_of_a_good_wheel(name)
     spoil(files)
     (complaint,) = complaints_about(tmp_path, name, files)
     assert said in complaint
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
+    """Compiles a module as the wheel of a target is compiled, but for what a test has different."""
+    monkeypatch.syspath_prepend(str(CHECKOUT / "tools" / "arm"))
+    try:
+        import ziglang  # noqa: F401
+        from cross import compiler, tool_environment
+        from targets import target_named
+    except ImportError as missing:
+        absent("release-tools", f"{missing.name} is not installed (extra: wheels)")
+
+    def compile_for(target: str, source: str = "double twice(double x) { return 2 * x; }", **different: str) -> bytes:
+        (tmp_path / "module.c").write_text(source)
+        command = [*compiler(replace(target_named(target), **different)), "-O2", "-shared", "-nostdlib", "-Wl,-s"]
+        subprocess.run([*command, "module.c", "-o", "module.so"], cwd=tmp_path, env=tool_environment(), check=True)
+        return (tmp_path / "module.so").read_bytes()
+
+    return compile_for
+
+
+LINUX_ARMV7 = "iotwire-1.2.3-cp313-cp313-manylinux_2_31_armv7l.whl"
+LINUX_ARMV6 = "iotwire-1.2.3-cp313-cp313-linux_armv6l.whl"
+FOR_NEON = """
+__attribute__((target("neon"))) void twice(float *numbers) { for (int i = 0; i < 64; i++) numbers[i] *= 2; }
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "target", "different", "said"),
+    [
+        (LINUX_ARM64, "manylinux-aarch64", {}, []),
+        (LINUX_ARMV7, "manylinux-armv7l", {}, []),
+        # Each function may ask the processor what it has; that is not the module's demand.
+        (LINUX_ARMV7, "manylinux-armv7l", {"source": FOR_NEON}, []),
+        (LINUX_ARMV7, "linux-armv6l", {}, []),
+        (LINUX_ARMV6, "linux-armv6l", {}, []),
+        # What zig takes for granted, and what is left of it without NEON alone.
+        (LINUX_ARMV7, "manylinux-armv7l", {"cpu": ""}, ["TAG_FP_ARCH is 3", "TAG_ADVANCED_SIMD_ARCH is 1"]),
+        (LINUX_ARMV7, "manylinux-armv7l", {"cpu": "generic+v7a-neon"}, ["TAG_FP_ARCH is 3"]),
+        (
+            LINUX_ARMV7,
+            "manylinux-armv7l",
+            {"cpu": "cortex_a7"},
+            ["TAG_FP_ARCH is 5", "TAG_ADVANCED_SIMD_ARCH is 2", "TAG_DIV_USE is 2"],
+        ),
+        (LINUX_ARMV7, "manylinux-armv7l", {"zig": "arm-linux-gnueabi"}, ["TAG_ABI_VFP_ARGS is 0"]),
+        (LINUX_ARMV7, "manylinux-aarch64", {}, ["it is EM_AARCH64"]),
+        (
+            LINUX_ARMV6,
+            "manylinux-armv7l",
+            {},
+            ["TAG_CPU_ARCH is 10", "TAG_THUMB_ISA_USE is 2", "TAG_FP_ARCH is 4"],
+        ),
+    ],
+)
+def test_a_module_asks_for_no_more_than_the_least_board_has(
+    tmp_path: Path, compiled: Callable[..., bytes], name: str, target: str, different: dict[str, str], said: list[str]
+) -> None:
+    good = {LINUX_ARM64: "manylinux-aarch64", LINUX_ARMV7: "manylinux-armv7l", LINUX_ARMV6: "linux-armv6l"}[name]
+    files = files_of_a_good_wheel(name, compiled(good))
+    files[A_MODULE] = compiled(target, **different)
+    found = complaints_about(tmp_path, name, files)
+    assert [complaint.rpartition(": ")[2] for complaint in found] == said
+    assert all(complaint.startswith(A_MODULE) for complaint in found)
 
 
 def test_a_folder_without_wheels_is_not_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Builds wheels for other boards and tries them on emulated ones: `python tools/arm VERB ...`.
 
 wheels FOLDER      cross-build every wheel of a release into FOLDER
+install FOLDER     install each wheel of FOLDER on every board it is for, and run its codec there
 test BOARD ...     the unit tests, the integration tests and the demo, on emulated boards
 python BOARD ...   start a board's Python in the environment of its tests
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 
 from cross import build_wheels
+from installing import trials_of
 from places import BUILD, ROOT, SHARED_VECTORS, say
 from targets import BOARDS, TARGETS, Board, board_named, target_named
 
@@ -36,6 +38,16 @@ def wheels(folder: Path) -> int:
         shutil.copy2(wheel, folder)
     print(*sorted(wheel.name for wheel in built), sep="\n")
     return 0
+
+
+def install_each(folder: Path) -> int:
+    """A line for each wheel and board; whether all is well."""
+    trials = trials_of(sorted(folder.resolve().glob("*.whl")))
+    for trial in trials:
+        if trial.wrong:
+            say(f"{trial.wheel.name} on {trial.board}: {trial.wrong}")
+    print(*sorted(map(str, trials)), sep="\n")
+    return 1 if not trials or any(trial.wrong for trial in trials) else 0
 
 
 def test(boards: list[Board]) -> int:
@@ -84,7 +96,8 @@ def main() -> int:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("wheels").add_argument("folder", type=Path)
-    names = [board.name for board in BOARDS]
+    verbs.add_parser("install").add_argument("folder", type=Path)
+    names = [board.name for board in BOARDS if not board.bare]
     verbs.add_parser("test").add_argument("boards", nargs="+", choices=names)
     python = verbs.add_parser("python")
     python.add_argument("board", choices=names)
@@ -92,6 +105,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.verb == "wheels":
         return wheels(options.folder)
+    if options.verb == "install":
+        return install_each(options.folder)
     if options.verb == "test":
         return test([board_named(name) for name in options.boards])
     place = BUILD / "boards" / options.board / "bin" / "python"

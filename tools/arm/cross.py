@@ -31,11 +31,11 @@ LDFLAGS = "-Wl,-s -Wl,--gc-sections"
 CFLAGS_ARM32 = f"{CFLAGS} -fno-unwind-tables -fno-asynchronous-unwind-tables"
 
 
-def suite() -> str:
-    """The Debian release whose CPython is of this interpreter's version."""
-    if VERSION not in SUITES:
-        raise SystemExit(f"cross builds need one of CPython {', '.join(SUITES)}, as Debian has them; this is {VERSION}")
-    return SUITES[VERSION]
+def suite(version: str = VERSION) -> str:
+    """The Debian release whose CPython is of this version, by default the one of this interpreter."""
+    if version not in SUITES:
+        raise SystemExit(f"cross builds need one of CPython {', '.join(SUITES)}, as Debian has them; this is {version}")
+    return SUITES[version]
 
 
 def build_wheels(targets: Sequence[Target], *, limited_api: bool = False) -> dict[str, Path]:

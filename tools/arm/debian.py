@@ -15,7 +15,6 @@ from pathlib import Path
 from places import cache, kept, locked, run, say
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-ARCHITECTURES = ("amd64", "arm64", "armhf", "armel", "s390x")
 LISTS_ARE_FRESH_FOR_S = 24 * 3600
 
 
@@ -46,18 +45,14 @@ def packages(name: str, suite: str, architecture: str, wanted: tuple[str, ...], 
     def make(place: Path) -> None:
         debs = place.parent / f"{place.name}.debs"
         debs.mkdir(exist_ok=True)
-        configuration = _apt_root(suite)
+        configuration = _apt_root(suite, architecture)
         if alone:
-            run(
-                ["apt-get", "-q=2", "-c", configuration, "download", *(f"{one}:{architecture}" for one in wanted)],
-                cwd=debs, log=debs / "log",
-            )  # fmt: skip
+            run(["apt-get", "-q=2", "-c", configuration, "download", *wanted], cwd=debs, log=debs / "log")
         else:
             (debs / "partial").mkdir(exist_ok=True)
             run(
                 [
                     *("apt-get", "-q=2", "-y", "-d", "--no-install-recommends", "-c", configuration),
-                    *("-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures::={architecture}"),
                     *("-o", f"Dir::Cache::Archives={debs}", "-o", "Debug::NoLocking=1", "install", *wanted),
                 ],
                 log=debs / "log",
@@ -77,9 +72,8 @@ def source(name: str, suite: str, pattern: str) -> Path:
     """The upstream tarball of a source package."""
 
     def make(place: Path) -> None:
-        run(
-            ["apt-get", "-q=2", "-c", _apt_root(suite), "source", "--download-only", name], cwd=place, log=place / "log"
-        )
+        configuration = _apt_root(suite, host_architecture())
+        run(["apt-get", "-q=2", "-c", configuration, "source", "--download-only", name], cwd=place, log=place / "log")
 
     [found] = kept("source", name, make, made_from=suite).glob(pattern)
     return found
@@ -101,11 +95,11 @@ def _unpack(deb: Path, place: Path) -> None:
         raise SystemExit(f"dpkg cannot read {deb.name}")
 
 
-def _apt_root(suite: str) -> Path:
-    """The configuration file of an apt of our own, its lists at most a day old."""
-    root = cache() / "apt" / suite
+def _apt_root(suite: str, architecture: str) -> Path:
+    """The configuration file of an apt of our own for one architecture, its lists at most a day old."""
+    root = cache() / "apt" / f"{suite}-{architecture}"
     configuration = root / "apt.conf"
-    with locked(f"apt/{suite}"):
+    with locked(f"apt/{suite}-{architecture}"):
         if configuration.exists() and time.time() - configuration.stat().st_mtime < LISTS_ARE_FRESH_FOR_S:
             return configuration
         if not KEYRING.exists():
@@ -123,7 +117,8 @@ def _apt_root(suite: str) -> Path:
             "".join(f"{kind} [signed-by={KEYRING}] {mirror()} {suite} main\n" for kind in ("deb", "deb-src"))
         )
         settings = {
-            "APT::Architecture": host_architecture(),
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
@@ -135,11 +130,8 @@ def _apt_root(suite: str) -> Path:
             "Dir::Etc::sourcelist": root / "etc" / "sources.list",
         }
         unfinished = root / "apt.conf.unfinished"
-        unfinished.write_text(
-            "".join(f'{key} "{value}";\n' for key, value in settings.items())
-            + "".join(f'APT::Architectures:: "{one}";\n' for one in ARCHITECTURES)
-        )
-        say(f"fetching the package lists of Debian {suite}")
+        unfinished.write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+        say(f"fetching the package lists of Debian {suite} for {architecture}")
         run(["apt-get", "-q=2", "-c", unfinished, "update"], log=root / "update.log")
         unfinished.rename(configuration)
     return configuration

@@ -1,4 +1,4 @@
-"""Boards that are not here: Debian's CPython of another architecture, run by QEMU's user-mode emulator.
+"""Boards that are not here: CPython of another architecture, Debian's or our own, run by QEMU's user-mode emulator.
 
 Each board gets an environment that looks like one of `python -m venv`. Its `bin/python` is a script that starts the
 emulator, and that script is what Python takes for its own path (QEMU sets argv[0] on request): whatever starts
@@ -15,7 +15,8 @@ import zipfile
 from pathlib import Path
 
 import debian
-from cross import VERSION, suite
+import musl
+from cross import VERSION, suite, tool_environment
 from places import BUILD, run
 from targets import EMULATOR_SUITE, Board, target_named
 
@@ -31,14 +32,23 @@ def emulator(name: str) -> tuple[str, ...]:
     return (str(loader), "--library-path", str(loader.resolve().parent), str(root / "usr" / "bin" / f"qemu-{name}"))
 
 
-def system_root(board: Board) -> Path:
-    """A folder with CPython and what it needs, for the board's architecture."""
-    wanted = (f"python{VERSION}-minimal", f"libpython{VERSION}-stdlib", f"python{VERSION}-venv", "libgcc-s1")
-    architecture = target_named(board.target).debian
-    root = debian.packages(f"python-{architecture}", suite(), architecture, (*wanted, *board.further))
+def version_of(board: Board) -> str:
+    """The version of its CPython, as in 3.11."""
+    return board.version or VERSION
 
-    library = root / "usr" / "lib" / f"python{VERSION}"
-    if not (library / "__pycache__").is_dir():
+
+def system_root(board: Board) -> Path:
+    """A folder with CPython and what it needs, for the board's architecture and C library."""
+    target, version = target_named(board.target), version_of(board)
+    if target.musl:
+        root = musl.system_root(target)
+    else:
+        wanted = (f"python{version}-minimal", f"libpython{version}-stdlib", f"python{version}-venv", "libgcc-s1")
+        name = f"python{board.version}-{target.debian}"
+        root = debian.packages(name, suite(version), target.debian, (*wanted, *board.further))
+
+    library = root / "usr" / "lib" / f"python{version}"
+    if version == VERSION and not (library / "__pycache__").is_dir():
         _compile(library)
     return root
 
@@ -46,34 +56,54 @@ def system_root(board: Board) -> Path:
 def command_of(board: Board, python: Path, *, options: tuple[str, ...] = (), cpu: str = "") -> tuple[str, ...]:
     """What starts a board's interpreter so that it takes `python` for its own path."""
     root = system_root(board)
-    interpreter = root / "usr" / "bin" / f"python{VERSION}"
+    interpreter = root / "usr" / "bin" / f"python{version_of(board)}"
+    told = ("env", f"_PYTHON_HOST_PLATFORM={board.platform}") if board.platform else ()
     return (
-        *emulator(board.qemu), *options, "-cpu", cpu or board.cpu, "-L", str(root), "-0", str(python), str(interpreter)
+        *told, *emulator(board.qemu), *options, "-cpu", cpu or board.cpu, "-L", str(root), "-0", str(python),
+        str(interpreter),
     )  # fmt: skip
 
 
 def environment(board: Board, place: Path) -> Path:
     """A new virtual environment with pip for the board, in `place`; its interpreter."""
-    root = system_root(board)
-    bin_folder, packages = place / "bin", place / "lib" / f"python{VERSION}" / "site-packages"
+    root, version = system_root(board), version_of(board)
+    bin_folder, packages = place / "bin", place / "lib" / f"python{version}" / "site-packages"
     shutil.rmtree(place, ignore_errors=True)
     bin_folder.mkdir(parents=True)
     (place / "pyvenv.cfg").write_text(
         f"home = {root}/usr/bin\ninclude-system-site-packages = {'true' if board.further else 'false'}\n"
     )
-    python = bin_folder / "python"
+    python, shown = bin_folder / "python", shown_to_pip(board, bin_folder / "python")
     _script(python, command_of(board, python))
     (bin_folder / "python3").symlink_to("python")
-    # pip looks into the file that sys.executable names to learn its ABI, so it has to be shown the real one.
-    shown = bin_folder / f"python{VERSION}"
-    shown.symlink_to(root / "usr" / "bin" / shown.name)
+    if target_named(board.target).musl:
+        _show_musl(board, shown)
+    else:
+        shown.symlink_to(root / "usr" / "bin" / shown.name)
     _script(bin_folder / "pip", (*command_of(board, shown), "-m", "pip", "--disable-pip-version-check"))
     # pip is the same file everywhere: unpacked here, where ensurepip would install it emulated for half a minute.
     [pip] = (root / "usr" / "share" / "python-wheels").glob("pip-*.whl")
     with zipfile.ZipFile(pip) as archive:
         archive.extractall(packages)
-    _compile(packages)
+    if version == VERSION:
+        _compile(packages)
     return python
+
+
+def shown_to_pip(board: Board, python: Path) -> Path:
+    """What pip is told is its interpreter: it looks into that file to learn its ABI, so it has to be the real one."""
+    return python.with_name(f"python{version_of(board)}")
+
+
+def _show_musl(board: Board, shown: Path) -> None:
+    """To learn the version of musl, pip starts the loader that the interpreter names: here one that can be started."""
+    root = system_root(board)
+    [loader] = (root / "lib").glob("ld-musl-*.so.1")
+    started = shown.parent.parent / "lib" / loader.name
+    started.parent.mkdir()
+    _script(started, (*emulator(board.qemu), "-cpu", board.cpu, str(loader)))
+    shutil.copy2(root / "usr" / "bin" / shown.name, shown)
+    run(["patchelf", "--set-interpreter", started, shown], env=tool_environment(), log=started.with_suffix(".log"))
 
 
 def install(board: Board, python: Path, *wanted: str) -> None:

@@ -35,8 +35,9 @@ class Target:
         return self.zig.startswith("arm-")
 
 
-# ARMv7 with the smallest FPU that Debian armhf asks for. zig's own default has NEON, which not all boards have.
-_ARMV7 = "generic+v7a+vfp3d16-neon"
+# ARMv7 with the smallest FPU that Debian armhf asks for. zig's own default has NEON, which not all boards have, and
+# with NEON come 32 registers, which stay when it alone is taken away.
+_ARMV7 = "generic+v7a+vfp3d16-neon-d32"
 _ARM1176 = "arm1176jzf_s"  # Raspberry Pi 1 and Zero
 
 TARGETS = (
@@ -64,7 +65,10 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Board:
-    """An emulated machine: a Debian root, a processor model, and the target whose wheel it runs."""
+    """An emulated machine: a processor model, and the target whose wheel it runs on a system of that C library.
+
+    For glibc the system is Debian's; for musl it is the CPython that musl.py builds.
+    """
 
     name: str
     target: str
@@ -76,6 +80,9 @@ class Board:
     constraints: tuple[str, ...] = ()  # what pip has to keep to there
     codec_only: bool = False  # whether there is no cryptography to have, and so no emulator to run clients against
     counted: bool = False  # whether instructions are counted for the figures
+    version: str = ""  # of CPython, where it is another than the one that builds wheels
+    platform: str = ""  # what its Python is told that it runs on, where that is not what it sees
+    bare: bool = False  # whether wheels are installed on it and no other tests are run
 
 
 BOARDS = (
@@ -91,6 +98,15 @@ BOARDS = (
     # Raspberry Pi 1 and Zero: the codec alone, as cryptography has no wheel for it.
     Board("armv6l", "test-armv6l", "arm", "arm1176", codec_only=True),
     Board("s390x", "test-s390x", "s390x", "max", codec_only=True),
+    # For the wheels that none of these takes.
+    Board("musl-x86_64", "musllinux-x86_64", "x86_64", "qemu64", bare=True),
+    Board("musl-aarch64", "musllinux-aarch64", "aarch64", "cortex-a53", bare=True),
+    Board("musl-armv7l", "musllinux-armv7l", "arm", "cortex-a7,neon=off", bare=True),
+    # CPython for the hard-float ABI is Debian's armhf, which an ARM1176 cannot run: an ARMv7 that calls itself ARMv6.
+    # That the wheel itself keeps to ARMv6 is seen from its build attributes, and on the board `armv6l`.
+    Board("armv6l-hard-float", "linux-armv6l", "arm", "cortex-a7,neon=off", platform="linux-armv6l", bare=True),
+    # Wheels for the limited API are for Pythons to come as well.
+    Board("aarch64-3.13", "manylinux-aarch64", "aarch64", "cortex-a53", version="3.13", bare=True),
 )  # fmt: skip
 
 
