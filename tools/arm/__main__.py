@@ -13,16 +13,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 from cross import build_wheels
 from installing import trials_of
 from places import BUILD, ROOT, SHARED_VECTORS, say
 from targets import BOARDS, TARGETS, Board, board_named, target_named
 
-from emulated import environment, install
+from emulated import command_of, environment, install
 
 # Emulated, a test takes some ten times as long.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800")
@@ -69,24 +71,53 @@ def _test(board: Board, wheel: Path) -> int:
     for folder in ("tests", "ext", "src", "tools"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", tree)
-    env = os.environ | {"IOTWIRE_EMULATED": board.name, "PYTHONDONTWRITEBYTECODE": "1"}
-    env.setdefault("IOTWIRE_SHARED_VECTORS", str(SHARED_VECTORS))
-    parts = {"unit tests": (*PYTEST, "tests/unit")}
-    if not board.codec_only:
-        parts |= {"integration tests": (*PYTEST, "tests/integration"), "demo": ("-m", "iotwire", "demo")}
     failed = 0
-    for name, arguments in parts.items():
-        log = place / f"{name.partition(' ')[0]}.log"
+    for part in _parts(board, python):
+        log = place / f"{part.name.replace(' ', '-')}.log"
         with log.open("wb") as output:
-            code = subprocess.run(
-                [python, *arguments], cwd=tree, env=env, stdout=output, stderr=subprocess.STDOUT, check=False
-            ).returncode
+            done = subprocess.run(
+                part.command, cwd=tree, env=part.environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
         lines = log.read_text(errors="replace").splitlines()
-        shown = lines[-60:] if code else lines[-1:]
-        say("\n".join([f"{board.name}, {name}: {'FAILED' if code else 'passed'}", *(f"  {line}" for line in shown)]))
-        failed += code != 0
+        shown = lines[-60:] if done.returncode else lines[-1:]
+        verdict = "FAILED" if done.returncode else "passed"
+        say("\n".join([f"{board.name}, {part.name}: {verdict}", *(f"  {line}" for line in shown)]))
+        failed += done.returncode != 0
     say(f"{board.name}: {monotonic() - started:.0f} s")
     return failed
+
+
+class Part(NamedTuple):
+    """One of the runs that a board is tried by."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def _parts(board: Board, python: Path) -> Iterator[Part]:
+    env = os.environ | {"IOTWIRE_EMULATED": board.name, "PYTHONDONTWRITEBYTECODE": "1"}
+    env.setdefault("IOTWIRE_SHARED_VECTORS", str(SHARED_VECTORS))
+    if board.usual_cpu:
+        env["IOTWIRE_EMULATED_NEON"] = "no"
+    if board.codec_only:
+        codec = sorted(
+            str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "unit").glob("test_*.py") if is_codec(path)
+        )
+        yield Part("codec tests", (str(python), *PYTEST, "-m", "not slow", *codec), env)
+        return
+    yield Part("unit tests", (str(python), *PYTEST, "tests/unit"), env)
+    yield Part("integration tests", (str(python), *PYTEST, "tests/integration"), env)
+    yield Part("demo", (str(python), "-m", "iotwire", "demo"), env)
+    if board.usual_cpu:
+        usual = command_of(board, python, cpu=board.usual_cpu)
+        text = (f"tests/unit/{name}.py" for name in ("test_cpu", "test_topics", "test_mqtt_vectors"))
+        yield Part(f"text on {board.usual_cpu}", (*usual, *PYTEST, *text), env | {"IOTWIRE_EMULATED_NEON": "yes"})
+
+
+def is_codec(test: Path) -> bool:
+    """Whether a file of tests is about the codec alone: then a board without cryptography has all that it needs."""
+    return test.name.startswith(("test_mqtt_", "test_topics", "test_cpu", "test_shared_vectors"))
 
 
 def main() -> int:

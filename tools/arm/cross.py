@@ -23,7 +23,16 @@ from targets import SUITES, ZIG, Target
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 # What the wheel is made from. The generated C goes along, so that Cython does its work once for all targets.
-SOURCES = ("ext", "src", "tools", "pyproject.toml", "setup.py", "README.md", "LICENSE", "MANIFEST.in")
+SOURCES = (
+    "ext",
+    "src",
+    "tools/bill_of_materials.py",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+)
 # setuptools takes these instead of what the running interpreter was built with.
 CFLAGS = "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections"
 LDFLAGS = "-Wl,-s -Wl,--gc-sections"
@@ -101,12 +110,14 @@ def _stage() -> Path:
     """A copy of what wheels are made from, with the C that Cython makes of it."""
     place = BUILD / "source"
     place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place / "tools", ignore_errors=True)
     for name in SOURCES:
         shutil.rmtree(place / name, ignore_errors=True)
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info")
             shutil.copytree(ROOT / name, place / name, ignore=ignored)
         else:
+            (place / name).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / name, place / name)
     # Importing setup.py as far as its list of extensions runs Cython and compiles nothing.
     run([sys.executable, "setup.py", "-q", "egg_info", "--egg-base", BUILD], cwd=place, log=BUILD / "cython.log")
