@@ -16,6 +16,7 @@ from places import cache, kept, locked, run, say
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LISTS_ARE_FRESH_FOR_S = 24 * 3600
+ETC_FOLDERS = ("apt.conf", "preferences", "trusted.gpg")  # apt complains where one is missing
 
 
 def host_architecture() -> str:
@@ -31,9 +32,8 @@ def mirror() -> str:
         raise SystemExit(
             "The ARM tools fetch Debian packages with apt-get, which is not here: use Debian or a container of it."
         )
-    for address in sorted(
-        set(_output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages").split())
-    ):
+    used = _output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages")
+    for address in sorted(set(used.split())):
         if address.rstrip("/").endswith("/debian"):
             return address
     raise SystemExit("This machine's apt knows no Debian mirror: name one in IOTWIRE_DEBIAN_MIRROR.")
@@ -82,15 +82,15 @@ def source(name: str, suite: str, pattern: str) -> Path:
 def _unpack(deb: Path, place: Path) -> None:
     left_out = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale")
     with subprocess.Popen(("/usr/bin/dpkg", "--fsys-tarfile", str(deb)), stdout=subprocess.PIPE) as archive:
-        run_tar = [
+        unpack = (
             "tar",
             "-x",
             "--keep-directory-symlink",
             *(f"--exclude={path}" for path in left_out),
             "-C",
             str(place),
-        ]
-        subprocess.run(run_tar, stdin=archive.stdout, check=True)
+        )
+        subprocess.run(unpack, stdin=archive.stdout, check=True)
     if archive.returncode:
         raise SystemExit(f"dpkg cannot read {deb.name}")
 
@@ -104,13 +104,7 @@ def _apt_root(suite: str, architecture: str) -> Path:
             return configuration
         if not KEYRING.exists():
             raise SystemExit(f"{KEYRING} is not here: install the package debian-archive-keyring.")
-        for folder in (
-            "lists/partial",
-            "cache/archives/partial",
-            "etc/apt.conf.d",
-            "etc/preferences.d",
-            "etc/trusted.gpg.d",
-        ):
+        for folder in ("lists/partial", "cache/archives/partial", *(f"etc/{name}.d" for name in ETC_FOLDERS)):
             (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "status").touch()
         (root / "etc" / "sources.list").write_text(

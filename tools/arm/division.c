@@ -10,7 +10,9 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+#ifndef HIDDEN  /* a test wants to see them */
 #define HIDDEN __attribute__((visibility("hidden")))
+#endif
 
 HIDDEN u64 __aeabi_uidivmod(u32 numerator, u32 denominator) {
     u32 quotient = 0;
