@@ -14,12 +14,14 @@ RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
+.PHONY: help environment demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
 .PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r verb rest; do printf '%-17s %s\n' "$$verb" "$$rest"; done
+
+environment: $(VENV)/.dev $(VENV)/.wheels $(VENV)/.workflows $(VENV)/.bench ## all that the other verbs install into .venv
 
 demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
 	$(RUN) -m iotwire demo

@@ -1,4 +1,4 @@
-"""The tools for boards that are not here: their tables fit together, what they keep is whole, what they link is right."""
+"""The tools for boards that are not here: their tables fit together, what is kept is whole, what is linked is right."""
 
 from __future__ import annotations
 
