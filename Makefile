@@ -15,7 +15,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help environment demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
-.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check brokers clean
+.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check footprint brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -90,6 +90,9 @@ test-arm: $(VENV)/.wheels ## all tests and the demo on emulated boards, BOARDS="
 
 bench-arm: $(VENV)/.bench $(VENV)/.wheels ## instructions on each architecture, ours and the peers', as a table and a plot
 	$(RUN) benchmarks/boards.py --plot build/instructions.svg
+
+footprint: $(VENV)/.wheels ## bytes on disk and what an import costs, on each architecture
+	$(RUN) benchmarks/footprint.py
 
 bench-check: $(VENV)/.bench $(VENV)/.wheels ## the same held to the figures that are kept; SUMMARY=FILE gets the table
 	$(RUN) benchmarks/boards.py --check $(if $(SUMMARY),--summary $(SUMMARY))

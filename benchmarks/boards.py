@@ -2,8 +2,8 @@
 
 No board is needed: the release's own wheels run on Debian's CPython under QEMU, which counts what is executed. The
 counts are the same on every machine that emulates, so `--check` holds them to the kept ones (figures/instructions.json)
-within three per cent; `--keep` writes those anew. They say nothing of caches, branches and pipelines: codecs can be
-compared on one architecture by them, not architectures with each other.
+within three per cent; `--keep` writes those anew, and the drawing of them in docs/. They say nothing of caches,
+branches and pipelines: codecs can be compared on one architecture by them, not architectures with each other.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from targets import BOARDS, Board, target_named  # noqa: E402
 from emulated import environment, install  # noqa: E402
 
 KEPT = HERE / "figures" / "instructions.json"
+DRAWN = HERE.parent / "docs" / "instructions.svg"
 TOLERANCE = 0.03
 PEERS = ("mqtt5==0.8.0", "paho-mqtt==2.2.0")
 
@@ -82,7 +83,7 @@ def ratios(figures: Figures) -> Iterable[str]:
             name = f"{peer}: {theirs}"
             if name in figures[boards[0]]:
                 row = (f"{figures[board][name] / figures[board][ours]:.1f}" for board in boards)
-                yield f"| {name} | " + " | ".join(row) + " |"
+                yield f"| {peer}, of {ours} | " + " | ".join(row) + " |"
 
 
 def plot(figures: Figures) -> Iterable[str]:
@@ -98,6 +99,13 @@ def plot(figures: Figures) -> Iterable[str]:
         yield f"    bar [{', '.join(f'{figures[board][theirs]:.0f}' for board in boards)}]"
         yield f"    bar [{', '.join(f'{figures[board][ours]:.0f}' for board in boards)}]"
         yield "```"
+
+
+def draw(figures: Figures, path: Path) -> None:
+    """The main operations as a picture."""
+    from drawing import draw  # with matplotlib, which no count needs
+
+    draw(figures, COMPARED, AIMS, path)
 
 
 def moved(figures: Figures, kept: Figures) -> Iterable[str]:
@@ -125,7 +133,7 @@ def missed(figures: Figures) -> Iterable[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Build, count, print, keep or check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true", help=f"write the counts to {KEPT.relative_to(HERE.parent)}")
+    parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name} and {DRAWN.name} anew")
     parser.add_argument("--check", action="store_true", help="fail where a count of ours moved by more than 3 %%")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the figures into an SVG file")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="append tables and plot to FILE, as Markdown")
@@ -146,12 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
         with options.summary.open("a") as summary:
             summary.write("\n".join([text, "", *plot(figures), "", *complaints]) + "\n")
     if options.plot:
-        from drawing import draw
-
-        draw(figures, AIMS, options.plot)
+        draw(figures, options.plot)
     if options.keep:
         KEPT.parent.mkdir(exist_ok=True)
         KEPT.write_text(json.dumps(figures, indent=1) + "\n")
+        draw(figures, DRAWN)
     print(*complaints, sep="\n")
     return 1 if options.check and complaints else 0
 

@@ -30,6 +30,12 @@ def plugin() -> Path:
 
 def counts(board: Board, python: Path, program: str, arguments: Sequence[str], env: Mapping[str, str]) -> list[int]:
     """Run a program in a board's environment; the instructions between each two marks that it made."""
+    made = marks(board, python, program, arguments, env)
+    return [after - before for before, after in zip(made[::2], made[1::2], strict=True)]
+
+
+def marks(board: Board, python: Path, program: str, arguments: Sequence[str], env: Mapping[str, str]) -> list[int]:
+    """The same, but at each mark the instructions since the interpreter was started."""
     command = command_of(board, python, options=("-plugin", str(plugin())), cpu=board.usual_cpu)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "program.py"
@@ -39,5 +45,4 @@ def counts(board: Board, python: Path, program: str, arguments: Sequence[str], e
         )
     if done.returncode:
         raise SystemExit(f"{board.name}: the counted program failed\n{done.stderr[-3000:]}")
-    marks = [int(number) for number in re.findall(r"^counted (\d+)$", done.stderr, re.MULTILINE)]
-    return [after - before for before, after in zip(marks[::2], marks[1::2], strict=True)]
+    return [int(number) for number in re.findall(r"^counted (\d+)$", done.stderr, re.MULTILINE)]

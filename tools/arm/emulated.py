@@ -64,6 +64,14 @@ def command_of(board: Board, python: Path, *, options: tuple[str, ...] = (), cpu
     )  # fmt: skip
 
 
+def native_command_of(board: Board, python: Path) -> tuple[str, ...]:
+    """The same without an emulator, where this machine is of the board's architecture."""
+    root = system_root(board)
+    [loader] = root.glob("lib/*-linux-gnu/ld-linux-*.so.*")
+    interpreter = root / "usr" / "bin" / f"python{VERSION}"
+    return (str(loader), "--argv0", str(python), "--library-path", str(loader.parent), str(interpreter))
+
+
 def environment(board: Board, place: Path) -> Path:
     """A new virtual environment with pip for the board, in `place`; its interpreter."""
     root, version = system_root(board), version_of(board)
