@@ -22,10 +22,9 @@ sys.path.insert(0, str(HERE.parent / "tools" / "arm"))
 from counted import DRIVER, ENVIRONMENT, for_one_packet, operations  # noqa: E402
 from counting import counts  # noqa: E402
 from cross import build_wheels  # noqa: E402
+from emulation import environment, install  # noqa: E402
 from places import BUILD, say  # noqa: E402
 from targets import BOARDS, Board, target_named  # noqa: E402
-
-from emulated import environment, install  # noqa: E402
 
 KEPT = HERE / "figures" / "instructions.json"
 DRAWN = HERE.parent / "docs" / "instructions.svg"

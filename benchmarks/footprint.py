@@ -24,11 +24,10 @@ sys.path.insert(0, str(HERE.parent / "tools" / "arm"))
 
 from counting import marks  # noqa: E402
 from cross import VERSION, build_wheels  # noqa: E402
+from emulation import command_of, environment, install, native_command_of  # noqa: E402
 from places import BUILD, say  # noqa: E402
 from resident import TELL, resident_bytes  # noqa: E402
 from targets import BOARDS, Board, target_named  # noqa: E402
-
-from emulated import command_of, environment, install, native_command_of  # noqa: E402
 
 SIZE_LIMIT_BYTES = 1_000_000
 MEMORY_LIMIT_MB = 1.5

@@ -20,11 +20,10 @@ from time import monotonic
 from typing import NamedTuple
 
 from cross import build_wheels
+from emulation import command_of, environment, install
 from installing import trials_of
 from places import BUILD, ROOT, SHARED_VECTORS, say
 from targets import BOARDS, TARGETS, Board, board_named, target_named
-
-from emulated import command_of, environment, install
 
 # Emulated, a test takes some ten times as long.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800")

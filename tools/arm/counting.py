@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import debian
+from emulation import command_of
 from places import kept, run
 from targets import Board
-
-from emulated import command_of
 
 SOURCE = Path(__file__).with_name("count.c")
 

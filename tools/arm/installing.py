@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emulation import command_of, environment, shown_to_pip, version_of
 from packaging.tags import Tag, parse_tag
 from packaging.utils import parse_wheel_filename
 from places import BUILD, ROOT
 from targets import BOARDS, Board, target_named
-
-from emulated import command_of, environment, shown_to_pip, version_of
 
 FIRST_USE = Path(__file__).with_name("first_use.py")
 # Asked of pip itself, which brings its own idea of tags along.
