@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 # Its panics leave an unraisable exception behind as well.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-mqtt5 = pytest.importorskip("mqtt5", reason="mqtt5 is not installed: it has wheels for x86_64, aarch64 and armv7l (extra: test)")
+mqtt5 = pytest.importorskip(
+    "mqtt5", reason="mqtt5 is not installed: it has wheels for x86_64, aarch64 and armv7l (extra: test)"
+)
 
 Fields = dict[str, Any]
 
