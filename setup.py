@@ -16,6 +16,9 @@ from setuptools.command.build_py import build_py
 
 KIND = os.environ.get("IOTWIRE_BUILD", "release")
 RELEASE_FLAGS = ["-DCYTHON_WITHOUT_ASSERTIONS", *([] if os.name == "nt" else ["-O3", "-g0"])]
+if sysconfig.get_platform().startswith(("linux-aarch64", "linux-arm")):
+    # Boards have little memory, and tables to unwind by are a tenth of it: for exceptions that no C of ours throws.
+    RELEASE_FLAGS += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
 COMPILER_FLAGS = {
     "release": RELEASE_FLAGS,
     "freethreaded": RELEASE_FLAGS,  # the same in a copy of its own, since the interpreter is another

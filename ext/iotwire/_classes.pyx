@@ -6,7 +6,7 @@ reads quickly, and memory that is used again. Done once, while `_mqtt` is import
 from cpython.object cimport PyObject
 from libc.string cimport memset
 
-from iotwire._capi cimport PyBytes_AS_STRING, PyTypeObject, set_doc, set_in_class, set_memory
+from iotwire._capi cimport PyBytes_AS_STRING, PyMethodDef, PyTypeObject, method_of, set_doc, set_in_class, set_memory
 
 cdef extern from "Python.h":
     PyObject* PyType_GenericAlloc(PyTypeObject* cls, Py_ssize_t items) noexcept
@@ -19,6 +19,7 @@ cdef extern from "Python.h":
         void* set
         const char* doc
         void* closure
+    object PyDescr_NewMethod(PyTypeObject* cls, PyMethodDef* method)
     object PyDescr_NewGetSet(PyTypeObject* cls, PyGetSetDef* attribute)
 
 cdef extern from "structmember.h":
@@ -66,6 +67,7 @@ cdef const char* kept(str text) except NULL:
 cdef int add_attributes(type cls, tuple rows, Getter getter) except -1:
     """An attribute for each (identifier, name, repeats, clause), and the rows as `_properties`."""
     global attribute_count
+    cdef int identifier
     set_in_class(cls, "_properties", rows)
     for identifier, name, repeats, clause in rows:
         assert attribute_count < ATTRIBUTES
@@ -89,8 +91,16 @@ cdef int add_signature(type cls) except -1:
         parameters.append(name if default is REQUIRED else f"{name}={default!r}")
     if cls._properties and "*" not in parameters:
         parameters.append("*")
-    parameters += [f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties]
+    parameters.extend([f"{name}={'()' if repeats else 'None'}" for _, name, repeats, _ in cls._properties])
     set_doc(cls, kept(f"{cls.__name__}({', '.join(parameters)})\n--\n\n{cls.__doc__}"))
+    return 0
+
+
+cdef int add_own_method(type cls, str name) except -1:
+    """Let a method that is inherited be found in the class: CPython specialises the call of that, and not of a base's."""
+    cdef PyMethodDef* method = method_of(getattr(cls, name))
+    if method != NULL:
+        set_in_class(cls, name, PyDescr_NewMethod(<PyTypeObject*> cls, method))
     return 0
 
 

@@ -1,4 +1,5 @@
 # cython: language_level=3
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """Asks the processor what it can do, and lets a test say that it cannot."""
 
 from iotwire.errors import IotwireError

@@ -23,7 +23,7 @@ from libc.string cimport memcmp
 
 from iotwire._arguments cimport Buffer, as_binary, as_bytes, as_flag, as_int, as_tuple, as_version, get_buffer, release
 from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from iotwire._classes cimport Attribute, add_attributes, add_member, add_signature, reuse_memory
+from iotwire._classes cimport Attribute, add_attributes, add_member, add_own_method, add_signature, reuse_memory
 from iotwire._cursor cimport Cursor, cursor_over, expect_end, offset_of, read_u8, read_u16, remaining, take
 from iotwire._emit cimport MAX_VARINT, put_binary, put_bytes, put_u8, put_u16, put_varint, size_varint
 from iotwire._faults cimport cannot_encode, cursor_fault, malformed, too_long, violation
@@ -134,7 +134,6 @@ cdef class Packet(Record):
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL:
         return at
 
-    @cython.binding(True)  # CPython 3.11 specialises the call of an inherited function, not of a base's descriptor
     def encode(self, version=5):
         """The packet's bytes in MQTT `version` (4 is 3.1.1, 5 is 5.0).
 
@@ -1219,6 +1218,13 @@ def decode(data, version=5):
 
 # ---- at import -------------------------------------------------------------------------------------------------------
 
+cdef int finish_class(type cls) except -1:
+    add_signature(cls)
+    if issubclass(cls, Packet):
+        add_own_method(cls, "encode")
+    return 0
+
+
 cdef int finish_classes() except -1:
     for cls, packet in (
         (Will, WILL), (Connect, CONNECT), (ConnAck, CONNACK), (Publish, PUBLISH), (PubAck, PUBACK), (PubRec, PUBREC),
@@ -1226,9 +1232,9 @@ cdef int finish_classes() except -1:
         (UnsubAck, UNSUBACK), (Disconnect, DISCONNECT), (Auth, AUTH),
     ):
         add_attributes(cls, attributes_of(packet), read_attribute)
-        add_signature(cls)
+        finish_class(cls)
     for cls in (Subscription, PingReq, PingResp):  # no properties
-        add_signature(cls)
+        finish_class(cls)
     sample = Publish("topic", b"payload")
     add_member(sample, "topic")
     add_member(sample, "payload")

@@ -51,9 +51,9 @@ cdef enum:
 cdef Row[IDENTIFIERS] table
 
 
-_CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = (
+_CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = [
     1 << packet_type for packet_type in (CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT, AUTH, WILL)
-)
+]
 _ACKNOWLEDGEMENTS = 1 << PUBACK | 1 << PUBREC | 1 << PUBREL | 1 << PUBCOMP | 1 << SUBACK | 1 << UNSUBACK
 _REASONED = _CONNACK | _ACKNOWLEDGEMENTS | _DISCONNECT | _AUTH
 _NO_PINGS = 0xFFFF & ~(1 << PINGREQ | 1 << PINGRESP)
@@ -105,7 +105,7 @@ cdef uint8_t[16][IDENTIFIERS] allowed
 cdef int[16] allowed_count
 
 cdef int fill_tables() except -1:
-    cdef int packet
+    cdef int packet, packets
     for identifier, name, kind, packets, least, most, clause in ROWS:
         repeats, _ = REPEATED.get(identifier, (0, name))
         reason_code = RANGE_REASON_CODES.get(identifier, 0x82)
@@ -124,10 +124,12 @@ fill_tables()
 cdef tuple attributes_of(int packet):
     """What the packet's properties are called in Python: (identifier, name, repeats, clause) in ascending order."""
     cdef list attributes = []
+    cdef int packets, where
+    cdef bint repeats
     for identifier, name, _, packets, _, _, clause in ROWS:
         if packets >> packet & 1:
             where, plural = REPEATED.get(identifier, (0, name))
-            repeats = bool(where >> packet & 1)
+            repeats = where >> packet & 1
             attributes.append((identifier, plural if repeats else name, repeats, clause))
     return tuple(attributes)
 

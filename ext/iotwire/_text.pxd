@@ -42,7 +42,7 @@ cdef extern from *:
     #elif defined(__GNUC__) && defined(__arm__) && defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__ARM_PCS_VFP)
         #define IOTWIRE_HAS_VECTORS 1
         #if defined(__clang__)
-            #define IOTWIRE_VECTOR_CODE __attribute__((target("neon")))
+            #define IOTWIRE_VECTOR_CODE __attribute__((target("neon,d32")))  /* d32: its registers, if -mcpu denied them */
         #else
             #define IOTWIRE_VECTOR_CODE __attribute__((target("fpu=neon")))
         #endif

@@ -3,10 +3,15 @@
 """Topic names and topic filters: their rules, and which matches which (MQTT 5.0, 4.7 and 4.8.2)."""
 
 cimport cython
+from cpython.object cimport PyObject
 from libc.string cimport memchr, memcmp
 
+from iotwire._capi cimport PyTypeObject, set_in_class
 from iotwire._faults cimport cannot_encode
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, utf8_of
+
+cdef extern from "Python.h":
+    PyTypeObject Py_GenericAliasType
 
 cdef enum:
     HASH = 0x23
@@ -195,14 +200,6 @@ cdef class TopicTree:
     def __cinit__(self):
         self.root = Node()
 
-    @classmethod
-    @cython.binding(True)  # the limited API can wrap no other function in a classmethod
-    def __class_getitem__(cls, value):
-        """`TopicTree[Handler]`, for type checkers."""
-        from types import GenericAlias
-
-        return GenericAlias(cls, value)
-
     def __len__(self):
         with cython.critical_section(self):
             return self.count
@@ -318,3 +315,7 @@ cdef list levels_of(object topic_filter):
     cdef str checked = as_topic_filter(topic_filter, "topic_filter")
     cdef list levels = checked.split("/")
     return levels[2:] if levels[0] == "$share" else levels
+
+
+# `TopicTree[Handler]`, for type checkers.
+set_in_class(TopicTree, "__class_getitem__", classmethod(<object> <PyObject*> &Py_GenericAliasType))

@@ -33,11 +33,13 @@ SOURCES = (
     "LICENSE",
     "MANIFEST.in",
 )
-# setuptools takes these instead of what the running interpreter was built with.
-CFLAGS = "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections"
-LDFLAGS = "-Wl,-s -Wl,--gc-sections"
-# On 32-bit ARM, tables to unwind by pull 200 KB of unwinder into each module, for exceptions that no C of ours throws.
-CFLAGS_ARM32 = f"{CFLAGS} -fno-unwind-tables -fno-asynchronous-unwind-tables"
+# setuptools takes these instead of what the running interpreter was built with. What Cython marks as small is what runs
+# once, when a module is imported; it marks that for GCC alone.
+CFLAGS = (
+    "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections "
+    "-DCYTHON_SMALL_CODE=__attribute__((cold,minsize))"
+)
+LDFLAGS = "-Wl,-s -Wl,--gc-sections -Wl,--hash-style=gnu"
 
 
 def suite(version: str = VERSION) -> str:
@@ -56,7 +58,7 @@ def build_wheels(targets: Sequence[Target], *, limited_api: bool = False) -> dic
         headers(target)  # fetched one after another: apt takes one at a time anyway
     with locked("cross"):
         staged = _stage()
-        made_from = digest(ZIG, CFLAGS_ARM32, LDFLAGS, *_contents(staged))
+        made_from = digest(ZIG, CFLAGS, LDFLAGS, *_contents(staged))
 
         def build(target: Target) -> Path:
             name = f"{target.name}-abi3" if limited_api else target.name
@@ -145,7 +147,7 @@ def _build(target: Target, name: str, staged: Path, place: Path, *, limited_api:
     environment = tool_environment() | {
         "CC": command,
         "LDSHARED": f"{command} -shared",
-        "CFLAGS": CFLAGS_ARM32 if target.arm32 else CFLAGS,
+        "CFLAGS": CFLAGS,
         "LDFLAGS": " ".join(linked),
         "PYTHONPATH": str(headers(target)),
         "_PYTHON_HOST_PLATFORM": f"linux-{target.machine}",
@@ -174,7 +176,7 @@ def _division(target: Target) -> Path:
     source = Path(__file__).with_name("division.c")
 
     def make(place: Path) -> None:
-        flags = (*CFLAGS_ARM32.split(), "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
+        flags = (*CFLAGS.split(), "-fno-unwind-tables", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
         compile_it = (*compiler(target), *flags, "-c", source, "-o", place / "division.o")
         run(compile_it, env=tool_environment(), log=place / "log")
 
