@@ -36,8 +36,7 @@ SOURCES = (
 # setuptools takes these instead of what the running interpreter was built with. What Cython marks as small is what runs
 # once, when a module is imported; it marks that for GCC alone.
 CFLAGS = (
-    "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections "
-    "-DCYTHON_SMALL_CODE=__attribute__((cold,minsize))"
+    "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections -DCYTHON_SMALL_CODE=__attribute__((cold,minsize))"
 )
 LDFLAGS = "-Wl,-s -Wl,--gc-sections -Wl,--hash-style=gnu"
 
