@@ -9,7 +9,7 @@ its bytes choose: a flood of different names costs a miss each, and holds 16 sho
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from iotwire._capi cimport utf8_at_hand
 from iotwire._cursor cimport Cursor, read_u16, take
@@ -33,6 +33,21 @@ cdef inline int place_of(const uint8_t* name, Py_ssize_t size) noexcept:
     return <int> (((middle ^ end << 1) * <uint64_t> 0x9E3779B97F4A7C15) >> 60)
 
 
+cdef inline bint is_same(const uint8_t* name, const uint8_t* other, Py_ssize_t size) noexcept:
+    """What memcmp says, of eight bytes and more; on armv7 memcmp itself was a sixth of all that a PUBLISH takes."""
+    cdef uint64_t word, other_word
+    cdef Py_ssize_t at = 0
+    while at < size - 8:
+        memcpy(&word, name + at, 8)
+        memcpy(&other_word, other + at, 8)
+        if word != other_word:
+            return False
+        at += 8
+    memcpy(&word, name + size - 8, 8)  # the last word overlaps the one before it
+    memcpy(&other_word, other + size - 8, 8)
+    return word == other_word
+
+
 cdef inline str read_topic_name(Cursor* body, RecentTopics* recent):
     """A Topic Name [3.3.2.1], made anew or the one that is known. `recent` may be NULL."""
     cdef const uint8_t* start = body.pos
@@ -49,7 +64,7 @@ cdef inline str read_topic_name(Cursor* body, RecentTopics* recent):
     if place[0] != NULL:
         known = utf8_at_hand(<str> place[0], &known_size)
         # What is known was checked when it was made: whatever another thread does to the source, that is what is given.
-        if known_size == size and memcmp(known, source, size) == 0:
+        if known_size == size and is_same(<const uint8_t*> known, source, size):
             return <str> place[0]
     body.pos = start
     name = read_text(body, TOPIC_NAME)

@@ -36,6 +36,15 @@ def test_topics_that_compete_for_a_place_are_not_taken_for_each_other() -> None:
         assert topics_of(decoder, encode_publish(topic, b"")) == [topic]
 
 
+@pytest.mark.parametrize("size", [8, 9, 15, 16, 17, 24, 33])
+def test_a_topic_that_differs_in_any_one_byte_is_another(size: int) -> None:
+    known = "a" * size
+    for place in range(size):
+        other = known[:place] + "b" + known[place + 1 :]
+        wire = b"".join(encode_publish(topic, b"") for topic in (known, other, known))
+        assert topics_of(Decoder(), wire) == [known, other, known]
+
+
 @given(st.lists(st.text(st.sampled_from("ab/ü0"), min_size=1, max_size=20), min_size=1, max_size=60))
 def test_any_sequence_of_topics_comes_out_as_it_went_in(topics: list[str]) -> None:
     decoder = Decoder()
