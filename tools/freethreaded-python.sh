@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # freethreaded-python.sh KIND: the path of a free-threaded CPython, on stdout; KIND is `plain` or `tsan` (with the thread
 # sanitizer). What is not in the cache yet is built there, from Debian's source package: Debian has no binary of it. The
-# package comes through an apt root of the cache's own; this machine's apt is only asked which mirror it uses.
+# package comes as those of tools/arm do, without a change to this machine's apt.
 #
 # IOTWIRE_CACHE: where to keep it, instead of ~/.cache/iotwire. IOTWIRE_DEBIAN_MIRROR: another mirror.
 # IOTWIRE_JOBS: how many compilers at once, instead of one for each processor.
@@ -39,33 +39,18 @@ install_packages() {
 
 # The upstream tarball of the source package, whose hash apt checks against Debian's signed lists.
 fetch() {
-    local apt=$cache/apt mirror=${IOTWIRE_DEBIAN_MIRROR:-}
-    if [ -z "$mirror" ]; then
-        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep '/debian/\?$' | sort -u | head -n 1)
-        [ -n "$mirror" ] || { say "This machine's apt knows no Debian mirror; name one in IOTWIRE_DEBIAN_MIRROR."; exit 1; }
-    fi
-    mkdir -p "$apt/etc/apt.conf.d" "$apt/lists/partial" "$apt/cache/archives/partial"
-    : >"$apt/status"
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror%/} $suite main" >"$apt/etc/sources.list"
-    cat >"$apt/apt.conf" <<CONF
-Dir::Etc "$apt/etc";
-Dir::State "$apt";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-Acquire::Languages "none";
-APT::Sandbox::User "";
-CONF
-    APT_CONFIG=$apt/apt.conf apt-get -q update >&2
-    (cd "$1" && APT_CONFIG=$apt/apt.conf apt-get -q source --download-only python3.13 >&2)
-    [ -f "$1/python3.13_$version.orig.tar.xz" ] ||
-        { say "Debian's $suite no longer has CPython $version but $(cd "$1" && echo ./*.orig.tar.xz): name that in $0."; exit 1; }
+    local found
+    found=$(PYTHONPATH=$(dirname "$0")/arm python3 -c "import debian; print(debian.source('python3.13', '$suite', '*.orig.tar.xz'))")
+    [ "$(basename "$found")" = "python3.13_$version.orig.tar.xz" ] ||
+        { say "Debian's $suite no longer has CPython $version but $(basename "$found"): name that in $0."; exit 1; }
+    echo "$found"
 }
 
 build() (
-    local work=$1
-    fetch "$work"
+    local work=$1 tarball
+    tarball=$(fetch)
     mkdir "$work/source"
-    tar --extract --file "$work/python3.13_$version.orig.tar.xz" --directory "$work/source" --strip-components 1
+    tar --extract --file "$tarball" --directory "$work/source" --strip-components 1
     cd "$work/source"
     ./configure -q --prefix="$prefix" "${configuration[@]}" >../configure.log 2>&1 || { tail -n 20 ../configure.log >&2; exit 1; }
     # Installed beside its place and then renamed: what is in its place is whole. Nothing is compiled to bytecode that
