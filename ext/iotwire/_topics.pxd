@@ -24,6 +24,7 @@ cdef class TopicTree:
     cdef Node root
     cdef Py_ssize_t count
 
+    cdef Py_ssize_t put(self, list levels, object value, list spare) except -1
     cdef bint take_equal(self, list levels, object value) except -1
     cdef bint take(self, list levels, object value) except -1
     cdef list values_for(self, str name)

@@ -210,16 +210,37 @@ cdef class TopicTree:
         Raises EncodeError for a malformed filter.
         """
         cdef list levels = levels_of(topic_filter)
+        cdef list spare = []
+        cdef Py_ssize_t missing
+        with cython.critical_section(self):
+            missing = self.put(levels, value, spare)
+            while missing:
+                # Up to CPython 3.11 making an object may start a garbage collection, which may run Python code and let
+                # other threads in: so nodes are made where nothing of the tree is held, and then looked for again.
+                spare.extend([Node() for _ in range(missing)])
+                missing = self.put(levels, value, spare)
+
+    cdef Py_ssize_t put(self, list levels, object value, list spare) except -1:
+        """Put the value in its place with nodes from `spare`, or say how many are missing. Makes no object."""
         cdef Node node = self.root
         cdef Node child
-        with cython.critical_section(self):
-            for level in levels:
-                child = <Node> node.children.get(level)
-                if child is None:
-                    child = node.children[level] = Node()
-                node = child
-            node.values.append(value)
-            self.count += 1
+        cdef Py_ssize_t depth = 0
+        cdef Py_ssize_t i
+        while depth < len(levels):
+            child = <Node> node.children.get(levels[depth])
+            if child is None:
+                break
+            node = child
+            depth += 1
+        if len(levels) - depth > len(spare):
+            return len(levels) - depth - len(spare)
+        for i in range(depth, len(levels)):
+            child = <Node> spare.pop()
+            node.children[levels[i]] = child
+            node = child
+        node.values.append(value)
+        self.count += 1
+        return 0
 
     def remove(self, topic_filter, value):
         """Take one `value` (by ==) from under `topic_filter`. False where it was not there."""

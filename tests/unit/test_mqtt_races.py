@@ -8,6 +8,7 @@ Bounded by rounds and not by time: on ordinary CPython too the file takes a few 
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import subprocess
 import sys
@@ -392,6 +393,32 @@ def test_a_tree_never_loses_what_another_thread_adds() -> None:
 
     in_threads(change)
     assert len(tree) == 0
+
+
+def test_what_a_garbage_collection_does_in_the_middle_of_add_loses_nothing() -> None:
+    # Up to CPython 3.11 an allocation may start one, and with it anybody's Python code, and other threads.
+    remaining = -1
+
+    def take_the_way_out(phase: str, info: dict[str, int]) -> None:
+        nonlocal remaining
+        remaining -= 1
+        if remaining == 0:
+            assert tree.remove("a/b", "old")
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(take_the_way_out)
+    gc.set_threshold(1)
+    try:
+        for later in range(1, 40):
+            tree: TopicTree[str] = TopicTree()
+            tree.add("a/b", "old")
+            remaining = later
+            tree.add("a/b/c/d/e", "new")
+            remaining = -1
+            assert tree.match("a/b/c/d/e") == ["new"]
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(take_the_way_out)
 
 
 def test_deep_trees_are_freed_by_several_threads_at_once() -> None:
