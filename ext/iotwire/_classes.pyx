@@ -67,7 +67,7 @@ cdef const char* kept(str text) except NULL:
 cdef int add_attributes(type cls, tuple rows, Getter getter) except -1:
     """An attribute for each (identifier, name, repeats, clause), and the rows as `_properties`."""
     global attribute_count
-    cdef int identifier
+    cdef int identifier  # formatted by C: Python's way would bring 64 KB of CPython into memory at import
     set_in_class(cls, "_properties", rows)
     for identifier, name, repeats, clause in rows:
         assert attribute_count < ATTRIBUTES

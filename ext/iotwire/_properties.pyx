@@ -51,6 +51,7 @@ cdef enum:
 cdef Row[IDENTIFIERS] table
 
 
+# A list, and no generator: the code object of one would bring 128 KB of CPython into memory at import.
 _CONNECT, _CONNACK, _PUBLISH, _SUBSCRIBE, _DISCONNECT, _AUTH, _WILL = [
     1 << packet_type for packet_type in (CONNECT, CONNACK, PUBLISH, SUBSCRIBE, DISCONNECT, AUTH, WILL)
 ]

@@ -173,13 +173,13 @@ def _build(target: Target, name: str, staged: Path, place: Path, *, limited_api:
 def _division(target: Target) -> Path:
     """See division.c."""
     source = Path(__file__).with_name("division.c")
+    flags = (*CFLAGS.split(), "-fno-unwind-tables", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
 
     def make(place: Path) -> None:
-        flags = (*CFLAGS.split(), "-fno-unwind-tables", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
         compile_it = (*compiler(target), *flags, "-c", source, "-o", place / "division.o")
         run(compile_it, env=tool_environment(), log=place / "log")
 
-    return kept("division", target.name, make, made_from=(ZIG, source.read_text(), target.cpu)) / "division.o"
+    return kept("division", target.name, make, made_from=(ZIG, source.read_text(), target.cpu, flags)) / "division.o"
 
 
 def _musl_name(target: Target) -> Path:
