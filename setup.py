@@ -33,6 +33,9 @@ if os.name != "nt":
     # A macro that the limited API lacks must end the build. Called as an unknown function, it would end the import.
     COMPILER_FLAGS += ["-Werror=implicit-function-declaration"]
 
+# Cold code is made small, and the session, which is long and as fast with -O2, no larger than it has to be.
+LESS_THAN_O3 = {"iotwire._cpu": "-Os", "iotwire._faults": "-Os", "iotwire._session": "-O2"}
+
 # Free-threaded Pythons load no module of the limited API (3.15 will, of another one).
 LIMITED_API = os.environ.get("IOTWIRE_LIMITED_API") == "1" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -62,24 +65,32 @@ class WheelWithBillOfMaterials(bdist_wheel):
             file.write(bill)
 
 
+modules = cythonize(
+    [
+        Extension(
+            "*",
+            ["ext/iotwire/*.pyx"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
+            py_limited_api=LIMITED_API,
+            extra_compile_args=COMPILER_FLAGS,
+            extra_link_args=[flag for flag in COMPILER_FLAGS if flag.startswith("-fsanitize")],
+        )
+    ],
+    include_path=["ext"],
+    # The coverage plugin finds the C of a module beside its source only.
+    build_dir=None if KIND == "coverage" else "build/c",
+    compiler_directives={
+        "auto_pickle": False,  # packets have a __reduce__ of their own; the code for the rest was an eighth of all
+        "freethreading_compatible": True,  # without it a free-threaded CPython would bring its lock back
+        "linetrace": KIND == "coverage",
+    },
+)
+for module in modules:
+    if module.name in LESS_THAN_O3 and "-O3" in COMPILER_FLAGS:
+        module.extra_compile_args = [*COMPILER_FLAGS, LESS_THAN_O3[module.name]]  # the last -O counts
+
 setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                "*",
-                ["ext/iotwire/*.pyx"],
-                define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
-                py_limited_api=LIMITED_API,
-                extra_compile_args=COMPILER_FLAGS,
-                extra_link_args=[flag for flag in COMPILER_FLAGS if flag.startswith("-fsanitize")],
-            )
-        ],
-        include_path=["ext"],
-        # The coverage plugin finds the C of a module beside its source only.
-        build_dir=None if KIND == "coverage" else "build/c",
-        # Free-threaded CPython would bring its lock back for a module that does not say this.
-        compiler_directives={"freethreading_compatible": True, "linetrace": KIND == "coverage"},
-    ),
+    ext_modules=modules,
     cmdclass={"build_py": BuildPyAndHeaders, "bdist_wheel": WheelWithBillOfMaterials},
     # A wheel takes all that lies in the build folder: modules of the two flavours must not meet there.
     options={"bdist_wheel": {"py_limited_api": "cp311"}, "build": {"build_base": "build/abi3"}} if LIMITED_API else {},

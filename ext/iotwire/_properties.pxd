@@ -14,6 +14,7 @@ cdef enum Identifier:  # the few that the codec itself asks about; the table has
 
 cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen)
 cdef object property_of(bytes block, int identifier, bint repeats)
+cdef bytes without_property(bytes block, int identifier)
 cdef bytes encode_properties(int packet, tuple values, uint64_t* seen)
 cdef bytes encode_property_array(int packet, PyObject** values, uint64_t* seen)
 cdef tuple attributes_of(int packet)

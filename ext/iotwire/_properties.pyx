@@ -280,6 +280,17 @@ cdef inline int step_over(Cursor* block, Kind kind) except -1:
     return 0
 
 
+cdef bytes without_property(bytes block, int identifier):
+    """The block without a property that it is known to hold, once. None where nothing is left."""
+    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(block)
+    cdef Cursor c = cursor_over(start, PyBytes_GET_SIZE(block), 0, cursor_fault)
+    cdef Py_ssize_t before
+    find_next(&c, identifier)
+    before = c.pos - start - 1
+    step_over(&c, table[identifier].kind)
+    return block[:before] + block[c.pos - start:] or None
+
+
 cdef object read_value(Cursor* block, int identifier):
     cdef const Row* row = &table[identifier]
     cdef Py_ssize_t size

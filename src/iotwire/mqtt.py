@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from iotwire._enums import ConnectReturnCode, PacketType, QoS, ReasonCode, RetainHandling
+    from iotwire._session import ConnectionEnded, Delivery, Request, ServerLimits, Session
 
 __all__ = [
     "Auth",
     "ConnAck",
     "Connect",
     "ConnectReturnCode",
+    "ConnectionEnded",
     "Decoder",
+    "Delivery",
     "Disconnect",
     "Packet",
     "PacketType",
@@ -55,7 +58,10 @@ __all__ = [
     "Publish",
     "QoS",
     "ReasonCode",
+    "Request",
     "RetainHandling",
+    "ServerLimits",
+    "Session",
     "SubAck",
     "Subscribe",
     "Subscription",
@@ -73,14 +79,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The enums, made when one is first asked for: `enum` would be most of what this module costs."""
+    """What a codec can do without, made when it is first asked for: `enum` alone costs more than all of the rest."""
+    module: Any
     if name in ("ConnectReturnCode", "PacketType", "QoS", "ReasonCode", "RetainHandling"):
-        from iotwire import _enums
-
-        value: Any = getattr(_enums, name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from iotwire import _enums as module
+    elif name in ("ConnectionEnded", "Delivery", "Request", "ServerLimits", "Session"):
+        from iotwire import _session as module
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: Any = getattr(module, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,959 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False
+"""The client side of MQTT 3.1.1 and 5.0 as a state machine: commands and bytes in, events and bytes out.
+
+Here are packet identifiers, acknowledgements and their order, both receive maximums, what the server's CONNACK allows, topic
+aliases, keep alive, and what is sent again after a reconnect. Not here: sockets, clocks (every call that may need the time is
+told it), threads, queues for the application, and when to connect again.
+
+An event is a packet that the application has to see (CONNACK, PUBLISH, AUTH, DISCONNECT), a `Delivery` or a `Request` that
+came to its end, or a `ConnectionEnded`. Numbers in brackets are clauses of MQTT 5.0.
+"""
+
+from collections import deque
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint64_t
+
+from iotwire._arguments cimport as_int, as_version
+from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from iotwire._cursor cimport Cursor, cursor_over, read_u16, read_u8, read_varint, remaining, take
+from iotwire._decoder cimport Decoder
+from iotwire._emit cimport put_binary, put_bytes, put_u16, put_u8, put_varint, size_varint
+from iotwire._faults cimport cannot_encode, cursor_fault
+from iotwire._frame cimport (
+    AUTH, CONNACK, DISCONNECT, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, new_wire,
+)
+from iotwire._mqtt cimport (
+    Acknowledgement, Auth, ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, SubAck,
+    Subscribe, SubscriptionAcknowledgement, UnsubAck, Unsubscribe,
+)
+from iotwire._properties cimport TOPIC_ALIAS, has, without_property
+from iotwire._publish cimport DUP, QOS
+from iotwire._text cimport TOPIC_NAME, as_text
+
+from iotwire._publish import encode_publish
+from iotwire.errors import (
+    ConnectError, ConnectionLostError, EncodeError, IotwireError, OutboxFullError, ProtocolViolationError, PublishError,
+    SubscribeError, WireError,
+)
+
+cdef enum State:
+    OFFLINE     # no connection, or none any more
+    CONNECTING  # CONNECT is out, CONNACK is not in
+    ONLINE
+    CLOSING     # DISCONNECT is out: nothing more is sent, and what still comes is ignored
+
+cdef enum Stage:  # of a Delivery
+    WAITING   # for a place among those in flight; it has no packet identifier
+    SENT      # PUBLISH is out
+    RELEASED  # QoS 2: PUBREC is in, PUBREL is out [4.3.3]
+    DONE
+
+cdef enum Code:  # the reason codes that the session gives by itself
+    SUCCESS = 0x00
+    CONTINUE_AUTHENTICATION = 0x18
+    RE_AUTHENTICATE = 0x19
+    UNSPECIFIED_ERROR = 0x80
+    PROTOCOL_ERROR = 0x82
+    KEEP_ALIVE_TIMEOUT = 0x8D
+    PACKET_IDENTIFIER_NOT_FOUND = 0x92
+    RECEIVE_MAXIMUM_EXCEEDED = 0x93
+    TOPIC_ALIAS_INVALID = 0x94
+    PACKET_TOO_LARGE = 0x95
+    RETAIN_NOT_SUPPORTED = 0x9A
+    QOS_NOT_SUPPORTED = 0x9B
+    SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E
+    SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1
+    WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
+
+cdef enum:
+    LAST_PACKET_ID = 65535
+    ALIAS_BYTES = 3  # what a topic alias takes in a packet [3.3.2.3.4]
+
+# PINGREQ has to leave within the keep alive [3.1.2.10], and takes a while to arrive.
+cdef double PING_AFTER = 0.9
+
+
+@cython.final
+cdef class Delivery:
+    """A message of QoS 1 or 2 on its way. The session gives it as an event when it came to its end.
+
+    `reason_code` is None until then. `context` is the caller's own.
+    """
+
+    cdef readonly str topic
+    cdef readonly int qos
+    cdef readonly object reason_code
+    cdef readonly object error  # why it was refused on this side, or None
+    cdef readonly bint may_be_duplicate  # a lost session: the server may have had it already
+    cdef public object context
+    cdef Stage stage
+    cdef bint retain
+    cdef int reason_code_of_pubrec
+    cdef int packet_id_
+    cdef bytes wire  # the PUBLISH with its topic spelt out; of no use once it is released
+    cdef Py_ssize_t id_at  # where in it the packet identifier stands
+
+    @property
+    def packet_id(self):
+        """1 to 65535; None while the message waits for its turn."""
+        return self.packet_id_ or None
+
+    @property
+    def is_done(self):
+        return self.stage == DONE
+
+    def __repr__(self):
+        stage = ("waiting", "sent", "released", "done")[<int> self.stage]
+        return f"<Delivery {self.topic!r} qos={self.qos} packet_id={self.packet_id} {stage}>"
+
+
+@cython.final
+cdef class Request:
+    """A SUBSCRIBE or UNSUBSCRIBE that waits for its answer. The session gives it as an event when it came to its end.
+
+    `answer` is the SUBACK or UNSUBACK, None where the connection ended first. `context` is the caller's own.
+    """
+
+    cdef readonly Packet packet
+    cdef readonly Packet answer
+    cdef public object context
+
+    def __repr__(self):
+        return f"<Request {self.packet!r}>"
+
+
+@cython.final
+cdef class ConnectionEnded:
+    """The connection is over: `error` says why, None where this side disconnected. Write what is left, then close."""
+
+    cdef readonly object error
+
+    def __repr__(self):
+        return f"<ConnectionEnded {self.error!r}>"
+
+
+@cython.final
+cdef class ServerLimits:
+    """What the server's CONNACK allows [3.2.2.3]. A 3.1.1 server names no limits."""
+
+    cdef readonly int receive_maximum
+    cdef readonly int maximum_qos
+    cdef readonly bint retain_available
+    cdef readonly object maximum_packet_size  # None where there is none
+    cdef readonly int topic_alias_maximum
+    cdef readonly int keep_alive
+    cdef readonly bint wildcard_subscription_available
+    cdef readonly bint subscription_identifier_available
+    cdef readonly bint shared_subscription_available
+
+
+cdef ServerLimits limits_of(ConnAck connack, int keep_alive):
+    cdef ServerLimits limits = ServerLimits.__new__(ServerLimits)
+    limits.receive_maximum = stated(connack.receive_maximum, 65535)
+    limits.maximum_qos = stated(connack.maximum_qos, 2)
+    limits.retain_available = stated(connack.retain_available, True)
+    limits.maximum_packet_size = connack.maximum_packet_size
+    limits.topic_alias_maximum = stated(connack.topic_alias_maximum, 0)
+    limits.keep_alive = stated(connack.server_keep_alive, keep_alive)
+    limits.wildcard_subscription_available = stated(connack.wildcard_subscription_available, True)
+    limits.subscription_identifier_available = stated(connack.subscription_identifier_available, True)
+    limits.shared_subscription_available = stated(connack.shared_subscription_available, True)
+    return limits
+
+
+cdef inline object stated(object value, object default):
+    return default if value is None else value
+
+
+# ---- a PUBLISH that is encoded already
+
+cdef struct Parts:  # of its bytes, behind the fixed header
+    const uint8_t* topic
+    Py_ssize_t topic_size
+    int packet_id
+    Py_ssize_t id_at        # from the first byte of the packet; 0 with QoS 0
+    const uint8_t* properties
+    Py_ssize_t properties_size
+    const uint8_t* payload
+    Py_ssize_t payload_size
+
+
+cdef Parts parts_of(bytes wire, int version) except *:
+    cdef Parts parts
+    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(wire)
+    cdef Cursor c = cursor_over(start, PyBytes_GET_SIZE(wire), 0, cursor_fault)
+    cdef int first = read_u8(&c)
+    read_varint(&c)
+    parts.topic_size = read_u16(&c)
+    parts.topic = take(&c, parts.topic_size)
+    parts.packet_id = parts.id_at = 0
+    if first & QOS:
+        parts.id_at = c.pos - start
+        parts.packet_id = read_u16(&c)
+    parts.properties = c.pos
+    parts.properties_size = 0
+    if version == MQTT_5:
+        parts.properties_size = read_varint(&c)
+        parts.properties = take(&c, parts.properties_size)
+    parts.payload = c.pos
+    parts.payload_size = remaining(&c)
+    return parts
+
+
+cdef bytes with_alias(bytes wire, int alias, bint keeps_topic):
+    """An MQTT 5.0 PUBLISH with a topic alias, before its other properties, and with its topic or an empty one."""
+    cdef Parts parts = parts_of(wire, MQTT_5)
+    cdef int first = PyBytes_AS_STRING(wire)[0]
+    cdef Py_ssize_t topic_size = parts.topic_size if keeps_topic else 0
+    cdef Py_ssize_t properties_size = ALIAS_BYTES + parts.properties_size
+    cdef Py_ssize_t body_size = 2 + topic_size + size_varint(properties_size) + properties_size + parts.payload_size
+    cdef uint8_t* at
+    cdef bytes aliased
+    if parts.id_at:
+        body_size += 2
+    aliased = new_wire(first & 0xFF, body_size, 0, &at)
+    at = put_binary(at, parts.topic, topic_size)
+    if parts.id_at:
+        at = put_u16(at, parts.packet_id)
+    at = put_varint(at, properties_size)
+    at = put_u8(at, TOPIC_ALIAS)
+    at = put_u16(at, alias)
+    at = put_bytes(at, parts.properties, parts.properties_size)
+    at = put_bytes(at, parts.payload, parts.payload_size)
+    assert at == <uint8_t*> PyBytes_AS_STRING(aliased) + PyBytes_GET_SIZE(aliased)
+    return aliased
+
+
+cdef bytes as_duplicate(bytes wire):
+    """The same with DUP set [3.3.1.1]. A copy: the first one may still be on its way out."""
+    cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
+    PyBytes_AS_STRING(copy)[0] |= DUP
+    return copy
+
+
+@cython.final
+cdef class Aliases:
+    """The topic aliases that this side has given out on a connection: the least recently used one is given anew."""
+
+    cdef int maximum
+    cdef dict by_topic  # in the order of their last use
+
+    def __cinit__(self, int maximum):
+        self.maximum = maximum
+        self.by_topic = {}
+
+    cdef bytes shorten(self, bytes wire, str topic):
+        """A PUBLISH as short as an alias makes it; the next one on this topic will be."""
+        cdef dict by_topic = self.by_topic
+        if len(topic) <= ALIAS_BYTES:
+            return wire
+        alias = by_topic.pop(topic, None)
+        if alias is not None:
+            by_topic[topic] = alias
+            return with_alias(wire, alias, False)
+        if len(by_topic) < self.maximum:
+            alias = len(by_topic) + 1
+        else:
+            oldest = next(iter(by_topic))
+            alias = by_topic.pop(oldest)
+        by_topic[topic] = alias
+        return with_alias(wire, alias, True)
+
+
+# ---- the session
+
+@cython.final
+cdef class Session:
+    """The client side of MQTT, without a socket and without a clock.
+
+    version: 5, or 4 for 3.1.1. max_in_flight: QoS 1 and 2 messages sent and not acknowledged, 1 to 65535; a lower receive
+    maximum of the server wins. max_waiting: messages that wait for a place among those. max_topic_aliases: how many topics
+    this side gives an alias to, where the server allows it; 0 leaves `topic_alias` to the caller. Times are in seconds.
+
+    A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
+    """
+
+    cdef readonly int version
+    cdef readonly ServerLimits limits  # None before CONNACK
+    cdef public bint is_reading  # False while the caller does not read: then silence is not the server's fault
+    cdef State state
+    cdef Connect connect_
+    cdef bint is_unsure       # a CONNECT was not answered: the server may have lost the session and begun another
+    cdef object assigned      # the client identifier that the server chose
+    cdef Decoder decoder
+    cdef str payload
+    cdef list output
+    cdef list events
+    # Messages to the server.
+    cdef dict in_flight       # packet identifier -> Delivery, in the order they were first sent
+    cdef object again         # those of them that this connection has not seen yet
+    cdef object waiting       # Deliveries without a place
+    cdef int quota            # how many more may be in flight [4.9]; less than 0 where a new connection allows fewer
+    cdef int max_in_flight
+    cdef Py_ssize_t max_waiting
+    cdef int max_topic_aliases
+    cdef Aliases aliases      # None where the server allows none
+    cdef dict requests        # packet identifier -> Request
+    cdef int last_id
+    # Messages from the server.
+    cdef dict held            # packet identifier -> the message, or the answer that may not leave yet; as they came
+    cdef dict unreleased      # QoS 2, until PUBREL: packet identifier -> the message, None once it is acknowledged
+    cdef int receive_maximum
+    cdef list inbound_aliases  # topic by alias
+    # Time.
+    cdef double connect_timeout_s
+    cdef double ping_timeout_s
+    cdef double connect_by
+    cdef double last_sent
+    cdef double last_received
+    cdef double pinged_at     # less than 0 where no PINGREQ is unanswered
+
+    def __cinit__(
+        self, version=5, *, max_in_flight=65535, max_waiting=65535, max_topic_aliases=16, connect_timeout_s=30.0,
+        ping_timeout_s=10.0, payload="bytes",
+    ):
+        self.version = as_version(version)
+        self.max_in_flight = as_int(max_in_flight, "max_in_flight", 1, 65535)
+        self.max_waiting = as_int(max_waiting, "max_waiting", 0, 0xFFFFFFFF)
+        self.max_topic_aliases = as_int(max_topic_aliases, "max_topic_aliases", 0, 65535)
+        self.connect_timeout_s = connect_timeout_s
+        self.ping_timeout_s = ping_timeout_s
+        self.payload = payload
+        self.decoder = Decoder(version, payload=payload)
+        self.is_reading = True
+        self.state = OFFLINE
+        self.output = []
+        self.events = []
+        self.in_flight = {}
+        self.again = deque()
+        self.waiting = deque()
+        self.requests = {}
+        self.held = {}
+        self.unreleased = {}
+
+    @property
+    def is_connected(self):
+        """Whether CONNACK has come and nothing has ended the connection since."""
+        return self.state == ONLINE
+
+    @property
+    def client_id(self):
+        """The server's choice where it was left to the server; None before `connect`."""
+        return self.assigned if self.assigned is not None else None if self.connect_ is None else self.connect_.client_id
+
+    @property
+    def unfinished(self):
+        """How many messages of QoS 1 and 2 have no final answer yet, sent or not."""
+        return len(self.in_flight) + len(self.waiting)
+
+    @property
+    def unacknowledged(self):
+        """How many messages of QoS 1 and 2 the application has not acknowledged."""
+        return len(self.held)
+
+    # -- a connection, from its beginning to its end
+
+    @cython.critical_section
+    def connect(self, Connect connect not None, double now):
+        """Begin a connection with this CONNECT. The transport is open, or will be before `take_output` is asked."""
+        if self.state == CONNECTING or self.state == ONLINE:
+            raise IotwireError("this session is connected, or connecting, already")
+        wire = connect.encode(self.version)
+        if connect.clean_start:
+            self.unreleased.clear()
+        self.connect_ = connect
+        self.limits = self.assigned = None
+        # 268435460: all that the standard can express [3.1.2.11.4].
+        self.decoder = Decoder(
+            self.version, max_packet_size=stated(connect.maximum_packet_size, 268_435_460), payload=self.payload
+        )
+        self.inbound_aliases = [None] * (1 + stated(connect.topic_alias_maximum, 0)) if self.version == MQTT_5 else [None]
+        self.receive_maximum = stated(connect.receive_maximum, 65535)
+        self.state = CONNECTING
+        self.output = [wire]
+        self.last_sent = self.last_received = now
+        self.pinged_at = -1
+        self.connect_by = now + self.connect_timeout_s
+
+    @cython.critical_section
+    def disconnect(self, Disconnect disconnect=None):
+        """End the connection with a DISCONNECT: write what `take_output` gives, then close."""
+        if self.state == ONLINE:
+            self.output.append((Disconnect() if disconnect is None else disconnect).encode(self.version))
+        if self.state != OFFLINE:
+            self.end(None)
+
+    @cython.critical_section
+    def connection_lost(self, reason=""):
+        """The transport is closed. What was not acknowledged waits for the next connection."""
+        if self.state == CONNECTING:
+            self.is_unsure = True
+            self.end(ConnectError(reason or "the connection ended before CONNACK came"))
+        elif self.state == ONLINE:
+            self.end(ConnectionLostError(reason or "the connection ended"))
+        self.output.clear()
+
+    cdef int end(self, object error) except -1:
+        """The one way to the end. Requests are over; deliveries are not."""
+        cdef ConnectionEnded ended = ConnectionEnded.__new__(ConnectionEnded)
+        cdef Request request
+        self.state = OFFLINE
+        requests, self.requests = self.requests, {}
+        for request in requests.values():
+            self.events.append(request)
+        self.held.clear()
+        ended.error = error
+        self.events.append(ended)
+        return 0
+
+    cdef int fail(self, object error, int reason_code) except -1:
+        """The server broke a rule, or was silent: say so in 5.0, and end."""
+        if self.state == ONLINE and self.version == MQTT_5:
+            self.output.append(Disconnect(reason_code).encode(5))
+        return self.end(error)
+
+    # -- bytes out
+
+    @cython.critical_section
+    def take_output(self, double now):
+        """What is to be written, as a list of bytes objects; it is the caller's from here on."""
+        output = self.output
+        if output:
+            self.output = []
+            self.last_sent = now
+        return output
+
+    # -- bytes in
+
+    @cython.critical_section
+    def receive(self, data, double now):
+        """Take bytes from the server. The events up to now, in order."""
+        try:
+            packets = self.decoder.feed(data)
+        except WireError as error:
+            return self.receive_wrong(error, now)
+        return self.receive_packets(packets, now)
+
+    @cython.critical_section
+    def get_buffer(self, sizehint=-1):
+        """As `Decoder.get_buffer`."""
+        return self.decoder.get_buffer(sizehint)
+
+    @cython.critical_section
+    def buffer_updated(self, nbytes, double now):
+        """As `receive`, for bytes that were written to what `get_buffer` gave."""
+        try:
+            packets = self.decoder.buffer_updated(nbytes)
+        except WireError as error:
+            return self.receive_wrong(error, now)
+        return self.receive_packets(packets, now)
+
+    @cython.critical_section
+    def take_events(self):
+        """The events that no other call has given yet."""
+        events, self.events = self.events, []
+        return events
+
+    cdef list receive_wrong(self, object error, double now):
+        self.handle_packets(error.packets, now)
+        if self.state != OFFLINE:
+            self.fail(error, error.reason_code)
+        return self.take_events()
+
+    cdef list receive_packets(self, list packets, double now):
+        self.handle_packets(packets, now)
+        return self.take_events()
+
+    cdef int handle_packets(self, list packets, double now) except -1:
+        cdef Packet packet
+        self.last_received = now
+        for packet in packets:
+            if self.state == OFFLINE:
+                break  # what comes after the end is nobody's
+            try:
+                self.handle(packet)
+            except ProtocolViolationError as error:
+                self.fail(error, error.reason_code)
+        return 0
+
+    cdef int handle(self, Packet packet) except -1:
+        cdef int kind = packet.first >> 4
+        if self.state == CONNECTING:
+            if kind == CONNACK:
+                return self.handle_connack(<ConnAck> packet)
+            if kind == AUTH:
+                return self.handle_auth(<Auth> packet)
+            return broken(f"{type(packet).__name__} came before CONNACK", "MQTT-3.2.0-1")
+        if kind == PUBLISH:
+            return self.handle_publish(<Publish> packet)
+        if kind == PUBACK:
+            return self.handle_puback(<PubAck> packet)
+        if kind == PUBREC:
+            return self.handle_pubrec(<PubRec> packet)
+        if kind == PUBREL:
+            return self.handle_pubrel(<PubRel> packet)
+        if kind == PUBCOMP:
+            return self.handle_pubcomp(<PubComp> packet)
+        if kind == SUBACK or kind == UNSUBACK:
+            return self.handle_answer(<SubscriptionAcknowledgement> packet)
+        if kind == PINGRESP:
+            return 0  # that something came is all that it says
+        if kind == AUTH:
+            return self.handle_auth(<Auth> packet)
+        if kind == DISCONNECT and self.version == MQTT_5:
+            return self.handle_disconnect(<Disconnect> packet)
+        return broken(f"{type(packet).__name__} is not for a server to send now", "4.13.1")
+
+    # -- CONNACK [3.2], AUTH [3.15, 4.12], DISCONNECT [3.14]
+
+    cdef int handle_connack(self, ConnAck connack) except -1:
+        if connack.code != SUCCESS:
+            self.events.append(connack)
+            return self.end(ConnectError(f"the server refused the connection: {reason_of(connack)}", reason_code=connack.code))
+        if connack.session_present and self.connect_.clean_start:
+            broken("a session is present, where a clean start was asked for", "MQTT-3.2.2-2")
+        self.limits = limits_of(connack, self.connect_.keep_alive)
+        self.assigned = connack.assigned_client_identifier
+        self.aliases = None
+        if self.version == MQTT_5:
+            aliases = min(self.limits.topic_alias_maximum, self.max_topic_aliases)
+            self.aliases = Aliases(aliases) if aliases else None
+        self.quota = min(self.limits.receive_maximum, self.max_in_flight)
+        self.state = ONLINE
+        self.events.append(connack)
+        if connack.session_present:
+            self.resume()
+        else:
+            self.begin_anew()
+        return self.pump()
+
+    cdef int handle_auth(self, Auth packet) except -1:
+        method = self.connect_.authentication_method
+        if method is None:
+            broken("AUTH without an authentication method in CONNECT", "MQTT-4.12.0-6")
+        if packet.authentication_method != method:
+            broken("AUTH with another authentication method than CONNECT's", "MQTT-4.12.0-5")
+        if packet.code == RE_AUTHENTICATE or (packet.code == SUCCESS and self.state != ONLINE):
+            broken("AUTH with a reason code that is not the server's to send now", "3.15.2.1")
+        self.events.append(packet)
+        return 0
+
+    @cython.critical_section
+    def authenticate(self, Auth auth not None):
+        """Send an AUTH: the answer to the server's, or 0x19 to authenticate again [4.12]."""
+        if self.state == OFFLINE:
+            raise ConnectionLostError("not connected")
+        if self.connect_.authentication_method is None:
+            cannot_encode("authentication_method", "must be in CONNECT before AUTH may be sent", "MQTT-4.12.0-7")
+        if auth.authentication_method != self.connect_.authentication_method:
+            cannot_encode("authentication_method", "must be that of CONNECT", "MQTT-4.12.0-5")
+        if auth.code == SUCCESS or (auth.code == RE_AUTHENTICATE and self.state != ONLINE):
+            cannot_encode("reason_code", "must be 0x18, or 0x19 on an open connection", "3.15.2.1")
+        self.output.append(auth.encode(5))
+
+    cdef int handle_disconnect(self, Disconnect packet) except -1:
+        self.events.append(packet)
+        return self.end(ConnectionLostError(f"the server disconnected: {reason_of(packet)}", reason_code=packet.code))
+
+    # -- messages to the server
+
+    @cython.critical_section
+    def publish(self, topic, payload=b"", qos=0, retain=False, **properties):
+        """Send a message. QoS 0: None. Else its `Delivery`, which is sent now or as soon as there is a place for it.
+
+        QoS 0 needs a connection; the others wait for one. Raises PublishError for what the server does not allow,
+        OutboxFullError where too many wait, ConnectionLostError, EncodeError.
+        """
+        cdef Delivery delivery
+        cdef bytes wire
+        if "subscription_identifiers" in properties:
+            cannot_encode("subscription_identifiers", "is not for a client to send", "MQTT-3.3.4-6")
+        if self.max_topic_aliases and properties.get("topic_alias") is not None:
+            cannot_encode("topic_alias", "is the session's own to choose; max_topic_aliases=0 leaves it to you")
+        if type(topic) is not str:
+            topic = as_text(topic, "topic", TOPIC_NAME)
+        if not qos:
+            if self.state != ONLINE:
+                raise ConnectionLostError("not connected")
+            wire = encode_publish(topic, payload, qos, retain, None, False, self.version, **properties)
+            self.must_allow(0, retain, PyBytes_GET_SIZE(wire))
+            self.output.append(wire if self.aliases is None else self.shorten(wire, topic))
+            return None
+        wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
+        if self.limits is not None:
+            self.must_allow(qos, retain, PyBytes_GET_SIZE(wire))
+        delivery = Delivery.__new__(Delivery)
+        delivery.topic = topic
+        delivery.qos = qos
+        delivery.retain = retain
+        delivery.wire = wire
+        delivery.id_at = parts_of(wire, self.version).id_at
+        if self.state == ONLINE and self.quota > 0 and not self.again and not self.waiting:
+            self.send(delivery)
+        elif len(self.waiting) >= self.max_waiting:
+            raise OutboxFullError(f"{self.max_waiting} messages wait already")
+        else:
+            self.waiting.append(delivery)
+        return delivery
+
+    cdef int must_allow(self, int qos, bint retain, Py_ssize_t size) except -1:
+        """Raise PublishError for what CONNACK ruled out, before a byte of it leaves."""
+        cdef ServerLimits limits = self.limits
+        if qos > limits.maximum_qos:
+            raise PublishError(f"qos: the server allows {limits.maximum_qos} at most", reason_code=<int> QOS_NOT_SUPPORTED)
+        if retain and not limits.retain_available:
+            raise PublishError("retain: the server keeps no retained messages", reason_code=<int> RETAIN_NOT_SUPPORTED)
+        if limits.maximum_packet_size is not None and size > <Py_ssize_t> limits.maximum_packet_size:
+            raise PublishError(
+                f"a packet of {size} bytes: the server allows {limits.maximum_packet_size} at most",
+                reason_code=<int> PACKET_TOO_LARGE,
+            )
+        return 0
+
+    cdef bytes shorten(self, bytes wire, str topic):
+        limit = self.limits.maximum_packet_size
+        if limit is not None and PyBytes_GET_SIZE(wire) + ALIAS_BYTES + 2 > <Py_ssize_t> limit:
+            return wire  # 2: the lengths before it may grow by a byte each
+        return self.aliases.shorten(wire, topic)
+
+    cdef int send(self, Delivery delivery) except -1:
+        """Its PUBLISH, for the first time. There is a place for it."""
+        cdef int packet_id = self.take_packet_id()
+        put_u16(<uint8_t*> PyBytes_AS_STRING(delivery.wire) + delivery.id_at, packet_id)
+        delivery.packet_id_ = packet_id
+        delivery.stage = SENT
+        self.in_flight[packet_id] = delivery
+        self.quota -= 1
+        self.output.append(delivery.wire if self.aliases is None else self.shorten(delivery.wire, delivery.topic))
+        return 0
+
+    cdef int pump(self) except -1:
+        """Send what waits, as long as there are places [4.9]."""
+        cdef Delivery delivery
+        while self.quota > 0 and self.state == ONLINE:
+            if self.again:
+                delivery = self.again.popleft()
+                if delivery.stage == SENT:
+                    self.quota -= 1
+                    self.output.append(as_duplicate(delivery.wire))
+            elif self.waiting:
+                delivery = self.waiting.popleft()
+                try:
+                    self.must_allow(delivery.qos, delivery.retain, PyBytes_GET_SIZE(delivery.wire))
+                except PublishError as error:  # CONNACK came after it was accepted
+                    self.finish(delivery, error.reason_code, error)
+                    continue
+                self.send(delivery)
+            else:
+                break
+        return 0
+
+    cdef int resume(self) except -1:
+        """The server has kept the session: all that is unacknowledged goes out again, in its order [MQTT-4.4.0-1]."""
+        cdef Delivery delivery
+        self.again.clear()
+        for delivery in self.in_flight.values():
+            if delivery.stage == RELEASED:
+                # It keeps its place until PUBCOMP, which the standard leaves open and any server understands.
+                self.quota -= 1
+                self.output.append(PubRel(delivery.packet_id_).encode(self.version))
+            else:
+                delivery.may_be_duplicate |= self.is_unsure
+                self.again.append(delivery)
+        self.is_unsure = False
+        return 0
+
+    cdef int begin_anew(self) except -1:
+        """The server has no session: what it may not have is published as new; past PUBREC it has it."""
+        cdef Delivery delivery
+        in_flight, self.in_flight = self.in_flight, {}
+        self.again.clear()
+        self.unreleased.clear()
+        self.is_unsure = False
+        lost = []
+        for delivery in in_flight.values():
+            if delivery.stage == RELEASED:
+                self.finish(delivery, SUCCESS, None)
+            else:
+                delivery.stage = WAITING
+                delivery.packet_id_ = 0
+                delivery.may_be_duplicate = True
+                # A copy: the first one may still be on its way out.
+                delivery.wire = PyBytes_FromStringAndSize(
+                    PyBytes_AS_STRING(delivery.wire), PyBytes_GET_SIZE(delivery.wire)
+                )
+                lost.append(delivery)
+        self.waiting.extendleft(reversed(lost))
+        return 0
+
+    cdef int finish(self, Delivery delivery, int reason_code, object error) except -1:
+        delivery.stage = DONE
+        delivery.reason_code = reason_code
+        delivery.error = error
+        delivery.wire = None
+        self.events.append(delivery)
+        return 0
+
+    cdef int take_packet_id(self) except -1:
+        """One that nothing uses. They go round, so that a late answer to an old one hits nothing new [MQTT-2.2.1-3]."""
+        if len(self.in_flight) + len(self.requests) >= LAST_PACKET_ID:
+            raise OutboxFullError("all 65535 packet identifiers wait for an acknowledgement")
+        while True:
+            self.last_id = self.last_id % LAST_PACKET_ID + 1
+            if self.last_id not in self.in_flight and self.last_id not in self.requests:
+                return self.last_id
+
+    cdef int handle_puback(self, PubAck packet) except -1:
+        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        if delivery is None:
+            return 0
+        if delivery.qos != 1:
+            broken(f"PUBACK for packet id {packet.packet_id_}, a QoS 2 message", "4.3.3")
+        return self.settle(delivery, packet.code)
+
+    cdef int handle_pubrec(self, PubRec packet) except -1:
+        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        if delivery is None:
+            code = PACKET_IDENTIFIER_NOT_FOUND if self.version == MQTT_5 else SUCCESS
+            self.output.append(PubRel(packet.packet_id_, <int> code).encode(self.version))
+            return 0
+        if delivery.qos != 2:
+            broken(f"PUBREC for packet id {packet.packet_id_}, a QoS 1 message", "4.3.2")
+        if packet.code >= UNSPECIFIED_ERROR:
+            return self.settle(delivery, packet.code)
+        delivery.stage = RELEASED
+        delivery.wire = None
+        delivery.reason_code_of_pubrec = packet.code
+        self.output.append(PubRel(packet.packet_id_).encode(self.version))
+        return 0
+
+    cdef int handle_pubcomp(self, PubComp packet) except -1:
+        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        if delivery is None:
+            return 0
+        if delivery.stage != RELEASED:
+            broken(f"PUBCOMP for packet id {packet.packet_id_}, which has not been released", "4.3.3")
+        # PACKET_IDENTIFIER_NOT_FOUND: an earlier PUBREL had reached it, whose PUBCOMP was lost [3.7.2.1].
+        code = SUCCESS if packet.code == PACKET_IDENTIFIER_NOT_FOUND else packet.code
+        return self.settle(delivery, code or delivery.reason_code_of_pubrec)
+
+    cdef int settle(self, Delivery delivery, int reason_code) except -1:
+        """The server's last word on a message: its place and its packet identifier are free."""
+        del self.in_flight[delivery.packet_id_]
+        self.quota += 1
+        self.finish(delivery, reason_code, None)
+        return self.pump()
+
+    # -- messages from the server
+
+    cdef int handle_publish(self, Publish packet) except -1:
+        cdef int packet_id = packet.packet_id_
+        if self.version == MQTT_5 and has(packet.seen, TOPIC_ALIAS):
+            self.resolve_alias(packet)
+        if packet_id == 0:
+            self.events.append(packet)
+            return 0
+        if packet_id in self.held:
+            return 0  # sent again while its acknowledgement is held back: that one answers both
+        if packet_id in self.unreleased:
+            if (packet.first & QOS) >> 1 != 2:
+                broken(f"PUBLISH of QoS 1 with packet id {packet_id} of an unfinished QoS 2 message", "MQTT-2.2.1-4")
+            first = self.unreleased[packet_id]
+            if first is None:
+                self.output.append(PubRec(packet_id).encode(self.version))  # answered, not delivered [MQTT-4.3.3-10]
+            else:
+                self.held[packet_id] = first  # delivered on an earlier connection, and not acknowledged yet
+            return 0
+        if len(self.held) + len(self.unreleased) >= self.receive_maximum * 2:
+            broken("more unacknowledged messages than this client allows", "MQTT-3.3.4-9", RECEIVE_MAXIMUM_EXCEEDED)
+        self.held[packet_id] = packet
+        if (packet.first & QOS) >> 1 == 2:
+            self.unreleased[packet_id] = packet
+        self.events.append(packet)
+        return 0
+
+    cdef int resolve_alias(self, Publish packet) except -1:
+        """Spell the topic out, and take away the alias, which means nothing to the application."""
+        cdef int alias = packet.topic_alias
+        if alias >= len(self.inbound_aliases):
+            broken(
+                f"topic alias {alias}, where this client allows {len(self.inbound_aliases) - 1}", "MQTT-3.3.2-9",
+                TOPIC_ALIAS_INVALID,
+            )
+        if packet.topic:
+            self.inbound_aliases[alias] = packet.topic
+        elif self.inbound_aliases[alias] is None:
+            broken(f"topic alias {alias} was never given a topic", "3.3.2.3.4")
+        # Nobody else has seen the packet yet.
+        packet.topic = self.inbound_aliases[alias]
+        packet.properties = without_property(packet.properties, TOPIC_ALIAS)
+        packet.seen &= ~(<uint64_t> 1 << TOPIC_ALIAS)
+        return 0
+
+    @cython.critical_section
+    def acknowledge(self, Publish message not None, reason_code=0):
+        """The application has a QoS 1 or 2 message safe. What may leave, leaves, in the order of arrival [4.6].
+
+        reason_code: of the PUBACK or PUBREC, in 5.0. After the connection that a message came by, only QoS 2 remembers.
+        """
+        cdef int packet_id = message.packet_id_
+        cdef type answer = PubRec if message.first & QOS == 2 << 1 else PubAck
+        if self.held.get(packet_id) is message:
+            self.held[packet_id] = answer(packet_id, reason_code).encode(self.version)
+        if self.unreleased.get(packet_id) is message:
+            if reason_code < <int> UNSPECIFIED_ERROR:
+                self.unreleased[packet_id] = None
+            else:
+                del self.unreleased[packet_id]  # no PUBREL follows a refusal [4.3.3]
+        self.release()
+
+    cdef int release(self) except -1:
+        while self.held:
+            packet_id = next(iter(self.held))
+            answer = self.held[packet_id]
+            if type(answer) is not bytes:
+                break
+            del self.held[packet_id]
+            self.output.append(answer)
+        return 0
+
+    cdef int handle_pubrel(self, PubRel packet) except -1:
+        cdef int packet_id = packet.packet_id_
+        cdef int code = SUCCESS
+        if packet_id in self.held:
+            broken(f"PUBREL for packet id {packet_id}, whose PUBLISH has not been answered", "4.3.3")
+        if packet_id in self.unreleased:
+            del self.unreleased[packet_id]
+        elif self.version == MQTT_5:
+            code = PACKET_IDENTIFIER_NOT_FOUND
+        self.output.append(PubComp(packet_id, code).encode(self.version))
+        return 0
+
+    # -- SUBSCRIBE and UNSUBSCRIBE
+
+    @cython.critical_section
+    def subscribe(self, subscriptions, *, subscription_identifier=None, user_properties=()):
+        """Send a SUBSCRIBE of `Subscription`s. Its `Request` is an event once SUBACK came, or the connection ended.
+
+        Raises SubscribeError for what CONNACK ruled out, with the reason code of each filter; ConnectionLostError.
+        """
+        self.must_be_online()
+        cdef int packet_id = self.take_packet_id()
+        packet = Subscribe(
+            packet_id, subscriptions, subscription_identifier=subscription_identifier, user_properties=user_properties
+        )
+        self.must_allow_subscriptions(packet, subscription_identifier is not None)
+        return self.ask(packet, packet_id)
+
+    @cython.critical_section
+    def unsubscribe(self, topic_filters, *, user_properties=()):
+        """Send an UNSUBSCRIBE. Its `Request` is an event once UNSUBACK came, or the connection ended."""
+        self.must_be_online()
+        cdef int packet_id = self.take_packet_id()
+        return self.ask(Unsubscribe(packet_id, topic_filters, user_properties=user_properties), packet_id)
+
+    cdef int must_be_online(self) except -1:
+        if self.state != ONLINE:
+            raise ConnectionLostError("not connected")
+        return 0
+
+    cdef Request ask(self, Packet packet, int packet_id):
+        cdef Request request = Request.__new__(Request)
+        wire = packet.encode(self.version)
+        self.must_allow(0, False, len(wire))
+        request.packet = packet
+        self.requests[packet_id] = request
+        self.output.append(wire)
+        return request
+
+    cdef int must_allow_subscriptions(self, Subscribe packet, bint identified) except -1:
+        cdef ServerLimits limits = self.limits
+        cdef dict refused = {}
+        for subscription in packet.subscriptions:
+            topic_filter = subscription.topic_filter
+            if not limits.shared_subscription_available and topic_filter.startswith("$share/"):
+                refused[topic_filter] = <int> SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+            elif not limits.wildcard_subscription_available and ("+" in topic_filter or "#" in topic_filter):
+                refused[topic_filter] = <int> WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+            elif identified and not limits.subscription_identifier_available:
+                refused[topic_filter] = <int> SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+        if refused:
+            raise SubscribeError(f"the server does not allow {', '.join(refused)}", reason_codes=refused)
+        return 0
+
+    cdef int handle_answer(self, SubscriptionAcknowledgement packet) except -1:
+        cdef Request request = self.requests.get(packet.packet_id_)
+        cdef Py_ssize_t expected
+        if request is None:
+            return 0
+        if isinstance(request.packet, Subscribe):
+            expected = len((<Subscribe> request.packet).subscriptions)
+            wanted = SubAck
+        else:
+            expected = len((<Unsubscribe> request.packet).topic_filters) if self.version == MQTT_5 else 0
+            wanted = UnsubAck
+        if type(packet) is not wanted or len(packet.reason_codes) != expected:
+            broken(
+                f"{type(packet).__name__} with {len(packet.reason_codes)} reason codes for packet id {packet.packet_id_}, "
+                f"where {wanted.__name__} with {expected} is due", "MQTT-3.8.4-6",
+            )
+        del self.requests[packet.packet_id_]
+        request.answer = packet
+        self.events.append(request)
+        return 0
+
+    # -- time
+
+    @property
+    def deadline(self):
+        """When `tick` has to be called at the latest, on the caller's clock; None for never. Every call may change it."""
+        if self.state == CONNECTING:
+            return self.connect_by
+        if self.state != ONLINE or self.limits.keep_alive == 0:
+            return None
+        return min(self.last_sent + self.silence_s(), self.listen_until())
+
+    @cython.critical_section
+    def tick(self, double now):
+        """Let time have passed: PINGREQ, or the end of a connection that is silent. The events up to now, in order."""
+        if self.state == CONNECTING and now >= self.connect_by:
+            self.is_unsure = True
+            self.end(ConnectError(f"no CONNACK within {self.connect_timeout_s:g} s"))
+        elif self.state == ONLINE and self.limits.keep_alive:
+            self.keep_alive(now)
+        return self.take_events()
+
+    cdef double silence_s(self) noexcept:
+        return self.limits.keep_alive * PING_AFTER
+
+    cdef double listen_until(self) noexcept:
+        return self.pinged_at + self.ping_timeout_s if self.pinged_at >= 0 else self.last_received + self.silence_s()
+
+    cdef int keep_alive(self, double now) except -1:
+        """Any byte is a sign of life: PINGRESP may stand behind a large message on a slow link."""
+        if self.pinged_at >= 0:
+            if self.last_received > self.pinged_at:
+                self.pinged_at = -1
+            elif not self.is_reading:
+                self.pinged_at = now  # silent because nobody listens
+            elif now >= self.pinged_at + self.ping_timeout_s:
+                error = ConnectionLostError(f"the server was silent for {self.ping_timeout_s:g} s after PINGREQ")
+                return self.fail(error, KEEP_ALIVE_TIMEOUT)
+        if now >= self.last_sent + self.silence_s() or (self.pinged_at < 0 and now >= self.last_received + self.silence_s()):
+            self.output.append(PingReq().encode(self.version))
+            self.last_sent = now
+            if self.pinged_at < 0:
+                self.pinged_at = now
+        return 0
+
+
+cdef int broken(str message, str clause, int reason_code=PROTOCOL_ERROR) except -1:
+    raise ProtocolViolationError(message, reason_code=reason_code, clause=clause)
+
+
+cdef str reason_of(Packet packet):
+    code = packet.reason_code
+    return f"{getattr(code, 'name', 'reason code')} (0x{packet.code:02X})"
