@@ -274,10 +274,12 @@ cdef class Session:
     this side gives an alias to, where the server allows it; 0 leaves `topic_alias` to the caller. Times are in seconds.
 
     A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
+    Threads may share one: each call is whole before the next begins. What `take_output` gives has to be written in the
+    order of those calls, so writing is one thread's work, or under a lock of the caller's.
     """
 
     cdef readonly int version
-    cdef readonly ServerLimits limits  # None before CONNACK
+    cdef ServerLimits limits_  # None before CONNACK
     cdef public bint is_reading  # False while the caller does not read: then silence is not the server's fault
     cdef State state
     cdef Connect connect_
@@ -335,21 +337,31 @@ cdef class Session:
         self.unreleased = {}
 
     @property
+    @cython.critical_section
     def is_connected(self):
         """Whether CONNACK has come and nothing has ended the connection since."""
         return self.state == ONLINE
 
     @property
+    @cython.critical_section
+    def limits(self):
+        """What the server's CONNACK allows; None before it came."""
+        return self.limits_
+
+    @property
+    @cython.critical_section
     def client_id(self):
         """The server's choice where it was left to the server; None before `connect`."""
         return self.assigned if self.assigned is not None else None if self.connect_ is None else self.connect_.client_id
 
     @property
+    @cython.critical_section
     def unfinished(self):
         """How many messages of QoS 1 and 2 have no final answer yet, sent or not."""
         return len(self.in_flight) + len(self.waiting)
 
     @property
+    @cython.critical_section
     def unacknowledged(self):
         """How many messages of QoS 1 and 2 the application has not acknowledged."""
         return len(self.held)
@@ -365,7 +377,7 @@ cdef class Session:
         if connect.clean_start:
             self.unreleased.clear()
         self.connect_ = connect
-        self.limits = self.assigned = None
+        self.limits_ = self.assigned = None
         # 268435460: all that the standard can express [3.1.2.11.4].
         self.decoder = Decoder(
             self.version, max_packet_size=stated(connect.maximum_packet_size, 268_435_460), payload=self.payload
@@ -515,13 +527,13 @@ cdef class Session:
             return self.end(ConnectError(f"the server refused the connection: {reason_of(connack)}", reason_code=connack.code))
         if connack.session_present and self.connect_.clean_start:
             broken("a session is present, where a clean start was asked for", "MQTT-3.2.2-2")
-        self.limits = limits_of(connack, self.connect_.keep_alive)
+        self.limits_ = limits_of(connack, self.connect_.keep_alive)
         self.assigned = connack.assigned_client_identifier
         self.aliases = None
         if self.version == MQTT_5:
-            aliases = min(self.limits.topic_alias_maximum, self.max_topic_aliases)
+            aliases = min(self.limits_.topic_alias_maximum, self.max_topic_aliases)
             self.aliases = Aliases(aliases) if aliases else None
-        self.quota = min(self.limits.receive_maximum, self.max_in_flight)
+        self.quota = min(self.limits_.receive_maximum, self.max_in_flight)
         self.state = ONLINE
         self.events.append(connack)
         if connack.session_present:
@@ -583,7 +595,7 @@ cdef class Session:
             self.output.append(wire if self.aliases is None else self.shorten(wire, topic))
             return None
         wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
-        if self.limits is not None:
+        if self.limits_ is not None:
             self.must_allow(qos, retain, PyBytes_GET_SIZE(wire))
         delivery = Delivery.__new__(Delivery)
         delivery.topic = topic
@@ -601,7 +613,7 @@ cdef class Session:
 
     cdef int must_allow(self, int qos, bint retain, Py_ssize_t size) except -1:
         """Raise PublishError for what CONNACK ruled out, before a byte of it leaves."""
-        cdef ServerLimits limits = self.limits
+        cdef ServerLimits limits = self.limits_
         if qos > limits.maximum_qos:
             raise PublishError(f"qos: the server allows {limits.maximum_qos} at most", reason_code=<int> QOS_NOT_SUPPORTED)
         if retain and not limits.retain_available:
@@ -614,7 +626,7 @@ cdef class Session:
         return 0
 
     cdef bytes shorten(self, bytes wire, str topic):
-        limit = self.limits.maximum_packet_size
+        limit = self.limits_.maximum_packet_size
         if limit is not None and PyBytes_GET_SIZE(wire) + ALIAS_BYTES + 2 > <Py_ssize_t> limit:
             return wire  # 2: the lengths before it may grow by a byte each
         return self.aliases.shorten(wire, topic)
@@ -870,7 +882,7 @@ cdef class Session:
         return request
 
     cdef int must_allow_subscriptions(self, Subscribe packet, bint identified) except -1:
-        cdef ServerLimits limits = self.limits
+        cdef ServerLimits limits = self.limits_
         cdef dict refused = {}
         for subscription in packet.subscriptions:
             topic_filter = subscription.topic_filter
@@ -908,11 +920,12 @@ cdef class Session:
     # -- time
 
     @property
+    @cython.critical_section
     def deadline(self):
         """When `tick` has to be called at the latest, on the caller's clock; None for never. Every call may change it."""
         if self.state == CONNECTING:
             return self.connect_by
-        if self.state != ONLINE or self.limits.keep_alive == 0:
+        if self.state != ONLINE or self.limits_.keep_alive == 0:
             return None
         return min(self.last_sent + self.silence_s(), self.listen_until())
 
@@ -922,12 +935,12 @@ cdef class Session:
         if self.state == CONNECTING and now >= self.connect_by:
             self.is_unsure = True
             self.end(ConnectError(f"no CONNACK within {self.connect_timeout_s:g} s"))
-        elif self.state == ONLINE and self.limits.keep_alive:
+        elif self.state == ONLINE and self.limits_.keep_alive:
             self.keep_alive(now)
         return self.take_events()
 
     cdef double silence_s(self) noexcept:
-        return self.limits.keep_alive * PING_AFTER
+        return self.limits_.keep_alive * PING_AFTER
 
     cdef double listen_until(self) noexcept:
         return self.pinged_at + self.ping_timeout_s if self.pinged_at >= 0 else self.last_received + self.silence_s()

@@ -24,12 +24,17 @@ from iotwire.mqtt import (
     ConnAck,
     Connect,
     Decoder,
+    Delivery,
     Disconnect,
     Packet,
     PingReq,
     PreparedPublish,
     PubAck,
+    PubComp,
     Publish,
+    PubRec,
+    PubRel,
+    Session,
     SubAck,
     Subscribe,
     Subscription,
@@ -430,3 +435,76 @@ def test_deep_trees_are_freed_by_several_threads_at_once() -> None:
             del tree
 
     in_threads(build_and_drop)
+
+
+def answers_to(packet: Packet) -> bytes:
+    """What a server says to a packet of a client."""
+    if isinstance(packet, Publish) and packet.packet_id is not None:
+        return (PubAck if packet.qos == 1 else PubRec)(packet.packet_id).encode()
+    return PubComp(packet.packet_id).encode() if isinstance(packet, PubRel) else b""
+
+
+def test_threads_publish_through_one_session_while_another_serves_it() -> None:
+    session = Session(max_in_flight=20)
+    session.connect(Connect("c"), 0.0)
+    session.take_output(0.0)
+    session.receive(ConnAck(topic_alias_maximum=2).encode(), 0.0)
+    made: list[Delivery | None] = []
+    finished: list[Delivery] = []
+    arrived: list[bytes] = []
+
+    def publish(number: int) -> None:
+        for count in range(ROUNDS):
+            delivery = session.publish(fresh(f"{TOPIC}/{count % 5}"), b"%d/%d" % (number, count), count % 3)
+            if delivery is not None:
+                made.append(delivery)
+                assert delivery.packet_id is None or 1 <= delivery.packet_id <= 65535
+            assert session.is_connected
+            assert session.limits is not None
+            assert session.unfinished <= ROUNDS * THREADS
+
+    def serve() -> None:
+        decoder = Decoder()
+        while len(arrived) < ROUNDS * (THREADS - 1) or session.unfinished:
+            packets = decoder.feed(b"".join(session.take_output(0.0)))
+            arrived.extend(bytes(packet.payload) for packet in packets if isinstance(packet, Publish))
+            events = session.receive(b"".join(map(answers_to, packets)), 0.0)
+            finished.extend(event for event in events if isinstance(event, Delivery))
+
+    run_together(serve, *(lambda number=number: publish(number) for number in range(THREADS - 1)))  # type: ignore[misc]
+    assert sorted(arrived) == sorted(b"%d/%d" % (n, count) for n in range(THREADS - 1) for count in range(ROUNDS))
+    assert {id(delivery) for delivery in finished} == {id(delivery) for delivery in made}
+    assert all(delivery.reason_code == 0 for delivery in finished)
+
+
+def test_a_session_that_threads_connect_use_and_lose_at_once_stays_a_session() -> None:
+    session = Session(4, max_in_flight=5, max_waiting=1_000_000)
+    everything = [ConnAck().encode(4), *(Publish("a", b"x", qos=q, packet_id=q).encode(4) for q in (1, 2))]
+
+    def use(number: int) -> None:
+        for count in range(ROUNDS):
+            try:
+                if number == 0:
+                    session.connect(Connect("c"), float(count))
+                elif number == 1:
+                    for event in session.receive(everything[count % 3], float(count)):
+                        if isinstance(event, Publish) and event.packet_id is not None:
+                            session.acknowledge(event)
+                elif number == 2:
+                    session.publish("a", b"x", 1)
+                    session.take_output(float(count))
+                    session.tick(float(count))
+                else:
+                    session.connection_lost("gone")
+                    assert session.deadline is None or session.deadline >= 0
+                    assert session.client_id in (None, "c")
+            except IotwireError:
+                pass  # connected already, or not connected: as it falls
+
+    in_threads(use)
+    session.connection_lost()
+    session.take_events()
+    session.connect(Connect("c"), 0.0)
+    session.receive(everything[0], 0.0)
+    assert session.is_connected
+    assert session.unfinished == ROUNDS
