@@ -254,6 +254,8 @@ class Link:
     def close(self) -> None:
         self.socket.close()
         self.client.loop_stop()
+        # Else only its finalizer would close them, which the collector of a free-threaded CPython may run after theirs.
+        self.client._reset_sockets()
 
 
 @pytest.fixture(scope="module", params=[4, 5], ids=["MQTT 3.1.1", "MQTT 5"])
