@@ -10,6 +10,7 @@ from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from sysconfig import get_config_var
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -66,15 +67,19 @@ def _build() -> Path:
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
 
-    # The flags of setup.py: the floor and the codec must come from the same compiler in the same mood.
-    extension = Extension("_floor", [str(SOURCE)], extra_compile_args=["-O3", "-g0"])
-    modules: list[Extension] = cythonize(  # type: ignore[no-untyped-call]
-        [extension], include_path=[str(ROOT / "ext")], build_dir=str(BUILD / "c"), force=True, quiet=True
-    )
-    command = Distribution({"name": "floor", "ext_modules": modules}).get_command_obj("build_ext")
-    command.build_lib, command.build_temp, command.force = str(BUILD), str(BUILD / "o"), True
-    command.ensure_finalized()
-    command.run()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    # Made aside and moved into place: two counts that start together would delete each other's C.
+    with TemporaryDirectory(dir=BUILD) as scratch:
+        # The flags of setup.py: the floor and the codec must come from the same compiler in the same mood.
+        extension = Extension("_floor", [str(SOURCE)], extra_compile_args=["-O3", "-g0"])
+        modules: list[Extension] = cythonize(  # type: ignore[no-untyped-call]
+            [extension], include_path=[str(ROOT / "ext")], build_dir=f"{scratch}/c", force=True, quiet=True
+        )
+        command = Distribution({"name": "floor", "ext_modules": modules}).get_command_obj("build_ext")
+        command.build_lib, command.build_temp, command.force = scratch, f"{scratch}/o", True
+        command.ensure_finalized()
+        command.run()
+        (Path(scratch) / target.name).replace(target)
     return target
 
 

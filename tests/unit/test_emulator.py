@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import stat
 import sys
@@ -328,8 +327,8 @@ async def test_a_client_with_a_short_keep_alive_stays_connected() -> None:
         assert client.stats().bytes_received > 0
 
 
-def test_the_folder_is_gone_even_when_listening_fails() -> None:
-    before = set(os.listdir(tempfile.gettempdir()))
+def test_the_folder_is_gone_even_when_listening_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other emulators may come and go beside this test
 
     async def fail() -> None:
         with pytest.raises(ConnectError):
@@ -337,5 +336,4 @@ def test_the_folder_is_gone_even_when_listening_fails() -> None:
                 pass
 
     asyncio.run(fail())
-    after = set(os.listdir(tempfile.gettempdir()))
-    assert not {name for name in after - before if name.startswith("iotwire-emulator-")}
+    assert list(tmp_path.iterdir()) == []
