@@ -15,11 +15,10 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 KIND = os.environ.get("IOTWIRE_BUILD", "release")
-RELEASE_FLAGS = ["-DCYTHON_WITHOUT_ASSERTIONS", *([] if os.name == "nt" else ["-O3", "-g0"])]
 PLATFORM = sysconfig.get_platform()
+OPTIMIZATION = "-Os" if PLATFORM == "linux-armv6l" else "-O3"  # an ARM1176 caches 16 KB of instructions
+RELEASE_FLAGS = ["-DCYTHON_WITHOUT_ASSERTIONS", *([] if os.name == "nt" else [OPTIMIZATION, "-g0"])]
 IS_BOARD = PLATFORM.startswith(("linux-aarch64", "linux-arm"))
-if PLATFORM == "linux-armv6l":
-    RELEASE_FLAGS += ["-Os"]  # an ARM1176 caches 16 KB of instructions; the last -O counts
 if IS_BOARD:
     # Boards have little memory, and tables to unwind by are a tenth of it: for exceptions that no C of ours throws.
     RELEASE_FLAGS += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
@@ -91,8 +90,8 @@ modules = cythonize(
     },
 )
 for module in modules:
-    if module.name in SMALL and "-O3" in COMPILER_FLAGS:
-        module.extra_compile_args = [*COMPILER_FLAGS, "-Os"]
+    if module.name in SMALL and OPTIMIZATION in COMPILER_FLAGS:
+        module.extra_compile_args = [*COMPILER_FLAGS, "-Os"]  # the last -O counts
 
 setup(
     ext_modules=modules,

@@ -43,7 +43,6 @@ cdef enum State:
     OFFLINE     # no connection, or none any more
     CONNECTING  # CONNECT is out, CONNACK is not in
     ONLINE
-    CLOSING     # DISCONNECT is out: nothing more is sent, and what still comes is ignored
 
 cdef enum Stage:  # of a Delivery
     WAITING   # for a place among those in flight; it has no packet identifier
@@ -53,7 +52,6 @@ cdef enum Stage:  # of a Delivery
 
 cdef enum Code:  # the reason codes that the session gives by itself
     SUCCESS = 0x00
-    CONTINUE_AUTHENTICATION = 0x18
     RE_AUTHENTICATE = 0x19
     UNSPECIFIED_ERROR = 0x80
     PROTOCOL_ERROR = 0x82
@@ -227,9 +225,14 @@ cdef bytes with_alias(bytes wire, int alias, bint keeps_topic):
     return aliased
 
 
+cdef bytes copy_of(bytes wire):
+    """The same bytes elsewhere, to be changed: the first ones may still be on their way out."""
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
+
+
 cdef bytes as_duplicate(bytes wire):
-    """The same with DUP set [3.3.1.1]. A copy: the first one may still be on its way out."""
-    cdef bytes copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
+    """The same with DUP set [3.3.1.1]."""
+    cdef bytes copy = copy_of(wire)
     PyBytes_AS_STRING(copy)[0] |= DUP
     return copy
 
@@ -693,10 +696,7 @@ cdef class Session:
                 delivery.stage = WAITING
                 delivery.packet_id_ = 0
                 delivery.may_be_duplicate = True
-                # A copy: the first one may still be on its way out.
-                delivery.wire = PyBytes_FromStringAndSize(
-                    PyBytes_AS_STRING(delivery.wire), PyBytes_GET_SIZE(delivery.wire)
-                )
+                delivery.wire = copy_of(delivery.wire)
                 lost.append(delivery)
         self.waiting.extendleft(reversed(lost))
         return 0

@@ -106,7 +106,8 @@ class Session:
     in seconds, on any clock that does not go back, the same for every call.
 
     A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
-    For one thread at a time; misused from two it may mix up what it sends, and reads nothing out of bounds.
+    Threads may share one: each call is whole before the next begins. What `take_output` gives has to be written in the
+    order of those calls, so writing is one thread's work, or under a lock of the caller's.
     """
 
     def __new__(

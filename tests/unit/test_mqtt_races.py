@@ -30,10 +30,7 @@ from iotwire.mqtt import (
     PingReq,
     PreparedPublish,
     PubAck,
-    PubComp,
     Publish,
-    PubRec,
-    PubRel,
     Session,
     SubAck,
     Subscribe,
@@ -47,6 +44,7 @@ from iotwire.mqtt import (
     encode_publish_header,
     topic_matches,
 )
+from model_server import ModelServer
 from racing import run_together
 
 pytestmark = pytest.mark.usefixtures("frequent_thread_switches")
@@ -437,25 +435,20 @@ def test_deep_trees_are_freed_by_several_threads_at_once() -> None:
     in_threads(build_and_drop)
 
 
-def answers_to(packet: Packet) -> bytes:
-    """What a server says to a packet of a client."""
-    if isinstance(packet, Publish) and packet.packet_id is not None:
-        return (PubAck if packet.qos == 1 else PubRec)(packet.packet_id).encode()
-    return PubComp(packet.packet_id).encode() if isinstance(packet, PubRel) else b""
-
-
 def test_threads_publish_through_one_session_while_another_serves_it() -> None:
     session = Session(max_in_flight=20)
-    session.connect(Connect("c"), 0.0)
-    session.take_output(0.0)
-    session.receive(ConnAck(topic_alias_maximum=2).encode(), 0.0)
-    made: list[Delivery | None] = []
+    server = ModelServer(topic_alias_maximum=2)
+    made: list[Delivery] = []
     finished: list[Delivery] = []
-    arrived: list[bytes] = []
+
+    def exchange() -> None:
+        server.receive(b"".join(session.take_output(0.0)))
+        answers, server.output = b"".join(server.output), []
+        finished.extend(event for event in session.receive(answers, 0.0) if isinstance(event, Delivery))
 
     def publish(number: int) -> None:
         for count in range(ROUNDS):
-            delivery = session.publish(fresh(f"{TOPIC}/{count % 5}"), b"%d/%d" % (number, count), count % 3)
+            delivery = session.publish(fresh(f"to/server/wärme/{count % 5}"), b"%d/%d" % (number, count), count % 3)
             if delivery is not None:
                 made.append(delivery)
                 assert delivery.packet_id is None or 1 <= delivery.packet_id <= 65535
@@ -464,15 +457,13 @@ def test_threads_publish_through_one_session_while_another_serves_it() -> None:
             assert session.unfinished <= ROUNDS * THREADS
 
     def serve() -> None:
-        decoder = Decoder()
-        while len(arrived) < ROUNDS * (THREADS - 1) or session.unfinished:
-            packets = decoder.feed(b"".join(session.take_output(0.0)))
-            arrived.extend(bytes(packet.payload) for packet in packets if isinstance(packet, Publish))
-            events = session.receive(b"".join(map(answers_to, packets)), 0.0)
-            finished.extend(event for event in events if isinstance(event, Delivery))
+        while len(server.taken) < ROUNDS * (THREADS - 1) or session.unfinished:
+            exchange()
 
+    session.connect(Connect("c"), 0.0)
+    exchange()
     run_together(serve, *(lambda number=number: publish(number) for number in range(THREADS - 1)))  # type: ignore[misc]
-    assert sorted(arrived) == sorted(b"%d/%d" % (n, count) for n in range(THREADS - 1) for count in range(ROUNDS))
+    assert sorted(server.taken) == sorted(b"%d/%d" % (n, count) for n in range(THREADS - 1) for count in range(ROUNDS))
     assert {id(delivery) for delivery in finished} == {id(delivery) for delivery in made}
     assert all(delivery.reason_code == 0 for delivery in finished)
 
