@@ -90,6 +90,13 @@ cdef inline int read_u16(Cursor* c) except -1:
     return value
 
 
+cdef inline int read_u24(Cursor* c) except -1:
+    need(c, 3)
+    cdef int value = c.pos[0] << 16 | c.pos[1] << 8 | c.pos[2]
+    c.pos += 3
+    return value
+
+
 cdef inline int64_t read_u32(Cursor* c) except -1:
     need(c, 4)
     cdef int64_t value = <int64_t> c.pos[0] << 24 | c.pos[1] << 16 | c.pos[2] << 8 | c.pos[3]

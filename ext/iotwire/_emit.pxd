@@ -23,6 +23,10 @@ cdef inline uint8_t* put_u16(uint8_t* at, uint32_t value) noexcept:
     return at + 2
 
 
+cdef inline uint8_t* put_u24(uint8_t* at, uint32_t value) noexcept:
+    return put_u16(put_u8(at, value >> 16), value)
+
+
 cdef inline uint8_t* put_u32(uint8_t* at, uint32_t value) noexcept:
     at[0] = <uint8_t> (value >> 24)
     at[1] = <uint8_t> (value >> 16)
