@@ -9,6 +9,7 @@ cdef struct Attribute:  # what the getter of an attribute is told
 ctypedef object (*Getter)(PyObject* instance, void* closure)
 
 cdef int add_attributes(type cls, tuple rows, Getter getter) except -1
+cdef int add_attribute(type cls, str name, str doc, Attribute told, Getter getter) except -1
 cdef int add_signature(type cls) except -1
 cdef int add_own_method(type cls, str name) except -1
 cdef int add_member(object sample, str name) except -1

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """What Cython does not do for an extension class: attributes and signatures made from tables, members that CPython
-reads quickly, and memory that is used again. Done once, while `_mqtt` is imported, before anyone sees the class.
+reads quickly, and memory that is used again. Done once, while the class's module is imported, before anyone sees it.
 """
 
 from cpython.object cimport PyObject
@@ -45,7 +45,7 @@ cdef extern from *:
 REQUIRED = object()  # in a class's `_fields`: an argument without a default
 
 cdef enum:
-    ATTRIBUTES = 96  # over all classes, with some room
+    ATTRIBUTES = 128  # over all classes, with some room
     MEMBERS = 8
     SPARES = 256
 
@@ -66,19 +66,23 @@ cdef const char* kept(str text) except NULL:
 
 cdef int add_attributes(type cls, tuple rows, Getter getter) except -1:
     """An attribute for each (identifier, name, repeats, clause), and the rows as `_properties`."""
-    global attribute_count
     cdef int identifier  # formatted by C: Python's way would bring 64 KB of CPython into memory at import
     set_in_class(cls, "_properties", rows)
     for identifier, name, repeats, clause in rows:
-        assert attribute_count < ATTRIBUTES
-        attributes[attribute_count] = Attribute(identifier, repeats)
         absent = "()" if repeats else "None"
-        getters[attribute_count] = PyGetSetDef(
-            kept(name), getter, NULL, kept(f"Property 0x{identifier:02X} [{clause}]; {absent} where it is absent."),
-            &attributes[attribute_count],
-        )
-        set_in_class(cls, name, PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count]))
-        attribute_count += 1
+        doc = f"Property 0x{identifier:02X} [{clause}]; {absent} where it is absent."
+        add_attribute(cls, name, doc, Attribute(identifier, repeats), getter)
+    return 0
+
+
+cdef int add_attribute(type cls, str name, str doc, Attribute told, Getter getter) except -1:
+    """A read-only attribute; `getter` gets a pointer to what it is told."""
+    global attribute_count
+    assert attribute_count < ATTRIBUTES
+    attributes[attribute_count] = told
+    getters[attribute_count] = PyGetSetDef(kept(name), getter, NULL, kept(doc), &attributes[attribute_count])
+    set_in_class(cls, name, PyDescr_NewGetSet(<PyTypeObject*> cls, &getters[attribute_count]))
+    attribute_count += 1
     return 0
 
 

@@ -181,6 +181,7 @@ cdef class Decoder:
             packet = decode_body(frame.first, &body, self.version_, views, &self.recent)
             if self.version_ == UNKNOWN_VERSION:
                 store_int(&self.version_, (<Connect> packet).level)  # read_frame let nothing but a CONNECT pass
+            packet.wire_size = <uint32_t> frame.size
             packets.append(packet)
             used += frame.size
         self.needed = frame.size

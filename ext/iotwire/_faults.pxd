@@ -22,3 +22,6 @@ cdef int too_long(Py_ssize_t body_size) except -1
 cdef int refuse_first_byte(int first, int version) except -1
 cdef int refuse_remaining_length(int length_bytes) except -1
 cdef int refuse_size(Py_ssize_t size, Py_ssize_t max_packet_size) except -1
+cdef int refuse_tls(const Cursor* at, int alert, str message, str clause, Py_ssize_t number=*) except -1
+cdef int tls_fault(const Cursor* at, Fault fault) except -1
+cdef int refuse_length(str field, Py_ssize_t size, int least, int most) except -1

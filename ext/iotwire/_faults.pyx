@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Where the MQTT codec's errors are made, and the slow turns of `_arguments.pxd`: cold code, kept apart from what it guards.
+"""Where the codecs' errors are made, and the slow turns of `_arguments.pxd`: cold code, kept apart from what it guards.
 
 A `malformed` packet cannot be parsed, a `violation` parses and breaks a rule, `cannot_encode` is the caller's mistake.
-Clauses are numbered as in MQTT 5.0; a rule that only 3.1.1 has says so.
+Clauses are numbered as in MQTT 5.0; a rule that only 3.1.1 has says so. What is wrong in TLS is refused with an alert.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyObject_CheckBuffer
@@ -12,7 +12,9 @@ from iotwire._cursor cimport LEFT_OVER, PAST_END, VARINT_TOO_LONG, Cursor, Fault
 from iotwire._emit cimport MAX_VARINT
 from iotwire._frame cimport AUTH, CONNECT, MQTT_3_1_1, PUBLISH, UNKNOWN_VERSION, required_flags
 
-from iotwire.errors import EncodeError, MalformedPacketError, PacketTooLargeError, ProtocolViolationError
+from iotwire.errors import (
+    EncodeError, MalformedPacketError, PacketTooLargeError, ProtocolViolationError, TlsDecodeError,
+)
 
 
 cdef int malformed(const Cursor* at, str message, str clause, int reason_code=0x81) except -1:
@@ -99,3 +101,21 @@ cdef int refuse_size(Py_ssize_t size, Py_ssize_t max_packet_size) except -1:
         f"the header announces a packet of {size} bytes; at most {max_packet_size} are allowed",
         offset=1, clause="MQTT-3.1.2-24",
     )
+
+
+# ---- TLS
+
+cdef int refuse_tls(const Cursor* at, int alert, str message, str clause, Py_ssize_t number=0) except -1:
+    """`message` may have a {} for `number`."""
+    raise TlsDecodeError(message.format(number), alert=alert, offset=offset_of(at), clause=clause)
+
+
+cdef int tls_fault(const Cursor* at, Fault fault) except -1:
+    """The `Fail` of every TLS cursor."""
+    if fault == PAST_END:
+        return refuse_tls(at, 50, "a field runs past the end of its container", "RFC 8446 3.4")
+    return refuse_tls(at, 50, "bytes are left over after the last field", "RFC 8446 3.4")
+
+
+cdef int refuse_length(str field, Py_ssize_t size, int least, int most) except -1:
+    return cannot_encode(field, f"has {size} bytes; {least} to {most} are allowed", "RFC 8446 3.4")

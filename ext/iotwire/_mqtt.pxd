@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._cursor cimport Cursor
 from iotwire._recent cimport RecentTopics
@@ -15,6 +15,7 @@ cdef class Packet(Record):
     cdef uint16_t packet_id_
     cdef uint8_t code      # reason code or return code
     cdef uint8_t first     # the first byte on the wire, type and flags; 0 in an object that __init__ never saw
+    cdef uint32_t wire_size  # of a packet from a Decoder: its bytes, fixed header included
 
     cdef Py_ssize_t size_body(self, int version) except -1
     cdef uint8_t* put_body(self, uint8_t* at, int version) except NULL

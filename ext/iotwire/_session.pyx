@@ -13,31 +13,34 @@ came to its end, or a `ConnectionEnded`. Numbers in brackets are clauses of MQTT
 from collections import deque
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint64_t
 
 from iotwire._arguments cimport as_int, as_version
 from iotwire._capi cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from iotwire._cursor cimport Cursor, cursor_over, read_u16, read_u8, read_varint, remaining, take
 from iotwire._decoder cimport Decoder
-from iotwire._emit cimport put_binary, put_bytes, put_u16, put_u8, put_varint, size_varint
-from iotwire._faults cimport cannot_encode, cursor_fault
+from iotwire._emit cimport put_u16
+from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport (
-    AUTH, CONNACK, DISCONNECT, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK, new_wire,
+    AUTH, CONNACK, DISCONNECT, MAX_PACKET_SIZE, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK,
 )
 from iotwire._mqtt cimport (
     Acknowledgement, Auth, ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, SubAck,
     Subscribe, SubscriptionAcknowledgement, UnsubAck, Unsubscribe,
 )
+from iotwire._outgoing cimport ALIAS_BYTES, as_duplicate, by_alias, copy_of, parts_of, with_alias
 from iotwire._properties cimport TOPIC_ALIAS, has, without_property
-from iotwire._publish cimport DUP, QOS
+from iotwire._publish cimport QOS
 from iotwire._text cimport TOPIC_NAME, as_text
 
+from iotwire._mqtt import decode
 from iotwire._publish import encode_publish
 from iotwire.errors import (
     ConnectError, ConnectionLostError, EncodeError, IotwireError, OutboxFullError, ProtocolViolationError, PublishError,
     SubscribeError, WireError,
 )
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum State:
     OFFLINE     # no connection, or none any more
@@ -68,7 +71,8 @@ cdef enum Code:  # the reason codes that the session gives by itself
 
 cdef enum:
     LAST_PACKET_ID = 65535
-    ALIAS_BYTES = 3  # what a topic alias takes in a packet [3.3.2.3.4]
+    COUNTED_LEVELS = 64  # first levels of topics that are counted one by one, in each direction
+    KNOWN_TOPICS = 256   # topics whose first level need not be looked for
 
 # PINGREQ has to leave within the keep alive [3.1.2.10], and takes a while to arrive.
 cdef double PING_AFTER = 0.9
@@ -166,97 +170,40 @@ cdef inline object stated(object value, object default):
     return default if value is None else value
 
 
-# ---- a PUBLISH that is encoded already
-
-cdef struct Parts:  # of its bytes, behind the fixed header
-    const uint8_t* topic
-    Py_ssize_t topic_size
-    int packet_id
-    Py_ssize_t id_at        # from the first byte of the packet; 0 with QoS 0
-    const uint8_t* properties
-    Py_ssize_t properties_size
-    const uint8_t* payload
-    Py_ssize_t payload_size
-
-
-cdef Parts parts_of(bytes wire, int version) except *:
-    cdef Parts parts
-    cdef const uint8_t* start = <const uint8_t*> PyBytes_AS_STRING(wire)
-    cdef Cursor c = cursor_over(start, PyBytes_GET_SIZE(wire), 0, cursor_fault)
-    cdef int first = read_u8(&c)
-    read_varint(&c)
-    parts.topic_size = read_u16(&c)
-    parts.topic = take(&c, parts.topic_size)
-    parts.packet_id = parts.id_at = 0
-    if first & QOS:
-        parts.id_at = c.pos - start
-        parts.packet_id = read_u16(&c)
-    parts.properties = c.pos
-    parts.properties_size = 0
-    if version == MQTT_5:
-        parts.properties_size = read_varint(&c)
-        parts.properties = take(&c, parts.properties_size)
-    parts.payload = c.pos
-    parts.payload_size = remaining(&c)
-    return parts
-
-
-cdef bytes with_alias(bytes wire, int alias, bint keeps_topic):
-    """An MQTT 5.0 PUBLISH with a topic alias, before its other properties, and with its topic or an empty one."""
-    cdef Parts parts = parts_of(wire, MQTT_5)
-    cdef int first = PyBytes_AS_STRING(wire)[0]
-    cdef Py_ssize_t topic_size = parts.topic_size if keeps_topic else 0
-    cdef Py_ssize_t properties_size = ALIAS_BYTES + parts.properties_size
-    cdef Py_ssize_t body_size = 2 + topic_size + size_varint(properties_size) + properties_size + parts.payload_size
-    cdef uint8_t* at
-    cdef bytes aliased
-    if parts.id_at:
-        body_size += 2
-    aliased = new_wire(first & 0xFF, body_size, 0, &at)
-    at = put_binary(at, parts.topic, topic_size)
-    if parts.id_at:
-        at = put_u16(at, parts.packet_id)
-    at = put_varint(at, properties_size)
-    at = put_u8(at, TOPIC_ALIAS)
-    at = put_u16(at, alias)
-    at = put_bytes(at, parts.properties, parts.properties_size)
-    at = put_bytes(at, parts.payload, parts.payload_size)
-    assert at == <uint8_t*> PyBytes_AS_STRING(aliased) + PyBytes_GET_SIZE(aliased)
-    return aliased
-
-
-cdef bytes copy_of(bytes wire):
-    """The same bytes elsewhere, to be changed: the first ones may still be on their way out."""
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
-
-
-cdef bytes as_duplicate(bytes wire):
-    """The same with DUP set [3.3.1.1]."""
-    cdef bytes copy = copy_of(wire)
-    PyBytes_AS_STRING(copy)[0] |= DUP
-    return copy
-
-
 @cython.final
 cdef class Aliases:
     """The topic aliases that this side has given out on a connection: the least recently used one is given anew."""
 
     cdef int maximum
     cdef dict by_topic  # in the order of their last use
+    cdef str latest     # the topic used last, and its alias
+    cdef int latest_alias
 
     def __cinit__(self, int maximum):
         self.maximum = maximum
         self.by_topic = {}
 
+    cdef int alias_of(self, str topic) except -1:
+        """The alias of a topic that has one; 0 for none."""
+        if topic is self.latest:
+            return self.latest_alias
+        alias = self.by_topic.pop(topic, None)
+        if alias is None:
+            return 0
+        self.by_topic[topic] = alias
+        self.latest = topic
+        self.latest_alias = alias
+        return alias
+
     cdef bytes shorten(self, bytes wire, str topic):
         """A PUBLISH as short as an alias makes it; the next one on this topic will be."""
         cdef dict by_topic = self.by_topic
+        cdef int known = self.alias_of(topic)
+        if known:
+            return with_alias(wire, known, False)
         if len(topic) <= ALIAS_BYTES:
             return wire
-        alias = by_topic.pop(topic, None)
-        if alias is not None:
-            by_topic[topic] = alias
-            return with_alias(wire, alias, False)
+        self.latest = None
         if len(by_topic) < self.maximum:
             alias = len(by_topic) + 1
         else:
@@ -266,6 +213,73 @@ cdef class Aliases:
         return with_alias(wire, alias, True)
 
 
+# ---- what went over the wire
+
+cdef struct Count:
+    uint64_t packets
+    uint64_t bytes
+
+
+@cython.final
+cdef class LevelCount:
+    """Messages whose topics share their first level."""
+
+    cdef Count count
+
+
+@cython.final
+cdef class Traffic:
+    """Whole packets of one direction, by packet type and, those that are messages, by the first level of their topic."""
+
+    cdef Count by_type[16]
+    cdef dict by_level  # None: what came after COUNTED_LEVELS others
+    cdef dict by_topic  # topics seen lately -> the count of their level
+    cdef str last_topic
+    cdef LevelCount last
+
+    def __cinit__(self):
+        self.by_level = {}
+        self.by_topic = {}
+
+    cdef int add(self, int kind, Py_ssize_t size) noexcept:
+        self.by_type[kind].packets += 1
+        self.by_type[kind].bytes += size
+        return 0
+
+    cdef int add_message(self, str topic, Py_ssize_t size) except -1:
+        if topic is not self.last_topic:
+            self.last = self.count_of(topic)
+            self.last_topic = topic
+        self.last.count.packets += 1
+        self.last.count.bytes += size
+        return 0
+
+    cdef LevelCount count_of(self, str topic):
+        cdef LevelCount found = self.by_topic.get(topic)
+        if found is not None:
+            return found
+        level = topic.partition("/")[0]
+        if level not in self.by_level and len(self.by_level) >= COUNTED_LEVELS:
+            level = None
+        found = self.by_level.get(level)
+        if found is None:
+            found = self.by_level[level] = LevelCount.__new__(LevelCount)
+        if len(self.by_topic) >= KNOWN_TOPICS:
+            self.by_topic.clear()
+        self.by_topic[topic] = found
+        return found
+
+    cdef tuple values(self):
+        cdef LevelCount each
+        cdef dict levels = {}
+        for level, each in self.by_level.items():
+            levels[level] = (each.count.packets, each.count.bytes)
+        types = {
+            kind: (self.by_type[kind].packets, self.by_type[kind].bytes) for kind in range(1, 16) if self.by_type[kind].packets
+        }
+        return types, levels
+
+
 # ---- the session
 
 @cython.final
@@ -273,8 +287,10 @@ cdef class Session:
     """The client side of MQTT, without a socket and without a clock.
 
     version: 5, or 4 for 3.1.1. max_in_flight: QoS 1 and 2 messages sent and not acknowledged, 1 to 65535; a lower receive
-    maximum of the server wins. max_waiting: messages that wait for a place among those. max_topic_aliases: how many topics
-    this side gives an alias to, where the server allows it; 0 leaves `topic_alias` to the caller. Times are in seconds.
+    maximum of the server wins. max_waiting: messages that wait for a place among those. max_unacknowledged: messages of the
+    server's that the application may owe it an acknowledgement for, before the connection is ended; None for twice CONNECT's
+    receive maximum. max_packet_size: bytes of the largest packet to take; a lower one of CONNECT wins. max_topic_aliases: how
+    many topics this side gives an alias to, where the server allows it. Times are in seconds.
 
     A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
     Threads may share one: each call is whole before the next begins. What `take_output` gives has to be written in the
@@ -286,16 +302,23 @@ cdef class Session:
     cdef public bint is_reading  # False while the caller does not read: then silence is not the server's fault
     cdef State state
     cdef Connect connect_
+    cdef bint is_held         # since CONNACK: what has waited for the connection is not sent yet
     cdef bint is_unsure       # a CONNECT was not answered: the server may have lost the session and begun another
     cdef object assigned      # the client identifier that the server chose
     cdef Decoder decoder
+    cdef int max_packet_size
     cdef str payload
     cdef list output
+    cdef readonly Py_ssize_t output_bytes  # what take_output would give
     cdef list events
+    cdef Traffic sent_
+    cdef Traffic received_
     # Messages to the server.
     cdef dict in_flight       # packet identifier -> Delivery, in the order they were first sent
-    cdef object again         # those of them that this connection has not seen yet
+    cdef list again           # those of them that this connection has not seen yet, the last one first
     cdef object waiting       # Deliveries without a place
+    cdef readonly Py_ssize_t unfinished_bytes  # of the PUBLISH packets of all of them
+    cdef readonly Py_ssize_t peak_unfinished
     cdef int quota            # how many more may be in flight [4.9]; less than 0 where a new connection allows fewer
     cdef int max_in_flight
     cdef Py_ssize_t max_waiting
@@ -306,7 +329,8 @@ cdef class Session:
     # Messages from the server.
     cdef dict held            # packet identifier -> the message, or the answer that may not leave yet; as they came
     cdef dict unreleased      # QoS 2, until PUBREL: packet identifier -> the message, None once it is acknowledged
-    cdef int receive_maximum
+    cdef Py_ssize_t max_unacknowledged  # 0 for twice the receive maximum
+    cdef Py_ssize_t most_unacknowledged
     cdef list inbound_aliases  # topic by alias
     # Time.
     cdef double connect_timeout_s
@@ -317,23 +341,28 @@ cdef class Session:
     cdef double pinged_at     # less than 0 where no PINGREQ is unanswered
 
     def __cinit__(
-        self, version=5, *, max_in_flight=65535, max_waiting=65535, max_topic_aliases=16, connect_timeout_s=30.0,
-        ping_timeout_s=10.0, payload="bytes",
+        self, version=5, *, max_in_flight=65535, max_waiting=65535, max_unacknowledged=None, max_packet_size=MAX_PACKET_SIZE,
+        max_topic_aliases=16, connect_timeout_s=30.0, ping_timeout_s=10.0, payload="bytes",
     ):
         self.version = as_version(version)
         self.max_in_flight = as_int(max_in_flight, "max_in_flight", 1, 65535)
         self.max_waiting = as_int(max_waiting, "max_waiting", 0, 0xFFFFFFFF)
         self.max_topic_aliases = as_int(max_topic_aliases, "max_topic_aliases", 0, 65535)
-        self.connect_timeout_s = connect_timeout_s
-        self.ping_timeout_s = ping_timeout_s
+        if max_unacknowledged is not None:
+            self.max_unacknowledged = as_int(max_unacknowledged, "max_unacknowledged", 1, 0xFFFFFFFF)
+        self.max_packet_size = as_int(max_packet_size, "max_packet_size", 2, MAX_PACKET_SIZE)
+        self.connect_timeout_s = as_seconds(connect_timeout_s, "connect_timeout_s")
+        self.ping_timeout_s = as_seconds(ping_timeout_s, "ping_timeout_s")
         self.payload = payload
         self.decoder = Decoder(version, payload=payload)
         self.is_reading = True
         self.state = OFFLINE
         self.output = []
         self.events = []
+        self.sent_ = Traffic()
+        self.received_ = Traffic()
         self.in_flight = {}
-        self.again = deque()
+        self.again = []
         self.waiting = deque()
         self.requests = {}
         self.held = {}
@@ -359,9 +388,51 @@ cdef class Session:
 
     @property
     @cython.critical_section
+    def output_packets(self):
+        """How many packets `take_output` would give."""
+        return len(self.output)
+
+    @property
+    @cython.critical_section
+    def in_flight_now(self):
+        """How many messages of QoS 1 and 2 are with the server, unacknowledged."""
+        return len(self.in_flight)
+
+    @property
+    @cython.critical_section
     def unfinished(self):
         """How many messages of QoS 1 and 2 have no final answer yet, sent or not."""
         return len(self.in_flight) + len(self.waiting)
+
+    @cython.critical_section
+    def deliveries(self):
+        """The messages of QoS 1 and 2 that have no final answer yet, in order."""
+        return [*self.in_flight.values(), *self.waiting]
+
+    @cython.critical_section
+    def undelivered(self):
+        """Copies of the messages of QoS 1 and 2 that no server is known to have, in order."""
+        cdef Delivery delivery
+        cdef Publish message
+        messages = []
+        for delivery in (*self.in_flight.values(), *self.waiting):
+            if delivery.wire is not None:
+                message = decode(delivery.wire, self.version)[0]
+                message.packet_id_ = 0  # the session's business
+                messages.append(message)
+        return messages
+
+    @property
+    @cython.critical_section
+    def sent(self):
+        """What went out, by packet type and by the first level of messages' topics: {which: (packets, bytes)} of each."""
+        return self.sent_.values()
+
+    @property
+    @cython.critical_section
+    def received(self):
+        """What came in, likewise."""
+        return self.received_.values()
 
     @property
     @cython.critical_section
@@ -381,14 +452,13 @@ cdef class Session:
             self.unreleased.clear()
         self.connect_ = connect
         self.limits_ = self.assigned = None
-        # 268435460: all that the standard can express [3.1.2.11.4].
-        self.decoder = Decoder(
-            self.version, max_packet_size=stated(connect.maximum_packet_size, 268_435_460), payload=self.payload
-        )
+        largest = min(self.max_packet_size, stated(connect.maximum_packet_size, self.max_packet_size))
+        self.decoder = Decoder(self.version, max_packet_size=largest, payload=self.payload)
         self.inbound_aliases = [None] * (1 + stated(connect.topic_alias_maximum, 0)) if self.version == MQTT_5 else [None]
-        self.receive_maximum = stated(connect.receive_maximum, 65535)
+        self.most_unacknowledged = self.max_unacknowledged or 2 * <int> stated(connect.receive_maximum, 65535)
         self.state = CONNECTING
-        self.output = [wire]
+        self.forget_output()
+        self.put(wire)
         self.last_sent = self.last_received = now
         self.pinged_at = -1
         self.connect_by = now + self.connect_timeout_s
@@ -397,7 +467,7 @@ cdef class Session:
     def disconnect(self, Disconnect disconnect=None):
         """End the connection with a DISCONNECT: write what `take_output` gives, then close."""
         if self.state == ONLINE:
-            self.output.append((Disconnect() if disconnect is None else disconnect).encode(self.version))
+            self.put((Disconnect() if disconnect is None else disconnect).encode(self.version))
         if self.state != OFFLINE:
             self.end(None)
 
@@ -409,7 +479,7 @@ cdef class Session:
             self.end(ConnectError(reason or "the connection ended before CONNACK came"))
         elif self.state == ONLINE:
             self.end(ConnectionLostError(reason or "the connection ended"))
-        self.output.clear()
+        self.forget_output()
 
     cdef int end(self, object error) except -1:
         """The one way to the end. Requests are over; deliveries are not."""
@@ -427,19 +497,57 @@ cdef class Session:
     cdef int fail(self, object error, int reason_code) except -1:
         """The server broke a rule, or was silent: say so in 5.0, and end."""
         if self.state == ONLINE and self.version == MQTT_5:
-            self.output.append(Disconnect(reason_code).encode(5))
+            try:
+                farewell = Disconnect(reason_code)
+            except EncodeError:  # a server that sends a wrong CONNECT: the code for that is one of CONNACK's
+                farewell = Disconnect(<int> PROTOCOL_ERROR)
+            self.put(farewell.encode(5))
         return self.end(error)
 
     # -- bytes out
 
     @cython.critical_section
-    def take_output(self, double now):
-        """What is to be written, as a list of bytes objects; it is the caller's from here on."""
+    def take_output(self, double now, Py_ssize_t max_bytes=PY_SSIZE_T_MAX):
+        """What is to be written, as a list of bytes objects; it is the caller's from here on.
+
+        max_bytes: the packet that reaches it is the last one.
+        """
+        cdef list output
+        cdef Py_ssize_t count = 0
+        cdef Py_ssize_t size = 0
+        if self.is_held:
+            self.pump()
         output = self.output
-        if output:
-            self.output = []
-            self.last_sent = now
+        if not output:
+            return []  # not this one, which goes on filling: another thread may say something before it is written
+        self.last_sent = now
+        if self.output_bytes <= max_bytes:
+            self.forget_output()
+            return output
+        while count < len(output) and size < max_bytes:
+            size += PyBytes_GET_SIZE(<bytes> output[count])
+            count += 1
+        self.output = output[count:]
+        self.output_bytes -= size
+        del output[count:]
         return output
+
+    cdef int forget_output(self) except -1:
+        self.output = []
+        self.output_bytes = 0
+        return 0
+
+    cdef int put(self, bytes wire) except -1:
+        """The one way out."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
+        self.sent_.add((<uint8_t*> PyBytes_AS_STRING(wire))[0] >> 4, size)
+        self.output_bytes += size
+        self.output.append(wire)
+        return 0
+
+    cdef int put_publish(self, bytes wire, str topic) except -1:
+        self.sent_.add_message(topic, PyBytes_GET_SIZE(wire))
+        return self.put(wire)
 
     # -- bytes in
 
@@ -488,6 +596,7 @@ cdef class Session:
         for packet in packets:
             if self.state == OFFLINE:
                 break  # what comes after the end is nobody's
+            self.received_.add(packet.first >> 4, packet.wire_size)
             try:
                 self.handle(packet)
             except ProtocolViolationError as error:
@@ -543,7 +652,15 @@ cdef class Session:
             self.resume()
         else:
             self.begin_anew()
-        return self.pump()
+        self.waiting = deque([delivery for delivery in self.waiting if self.is_still_allowed(delivery)])
+        # Not sent yet: who sees this event may have subscriptions to make first, which what is sent may be answered over.
+        self.is_held = True
+        return 0
+
+    @cython.critical_section
+    def send_waiting(self):
+        """Send what has waited for this connection, as far as the server takes it. `take_output` does it, too."""
+        self.pump()
 
     cdef int handle_auth(self, Auth packet) except -1:
         method = self.connect_.authentication_method
@@ -567,7 +684,7 @@ cdef class Session:
             cannot_encode("authentication_method", "must be that of CONNECT", "MQTT-4.12.0-5")
         if auth.code == SUCCESS or (auth.code == RE_AUTHENTICATE and self.state != ONLINE):
             cannot_encode("reason_code", "must be 0x18, or 0x19 on an open connection", "3.15.2.1")
-        self.output.append(auth.encode(5))
+        self.put(auth.encode(5))
 
     cdef int handle_disconnect(self, Disconnect packet) except -1:
         self.events.append(packet)
@@ -586,18 +703,17 @@ cdef class Session:
         cdef bytes wire
         if "subscription_identifiers" in properties:
             cannot_encode("subscription_identifiers", "is not for a client to send", "MQTT-3.3.4-6")
-        if self.max_topic_aliases and properties.get("topic_alias") is not None:
-            cannot_encode("topic_alias", "is the session's own to choose; max_topic_aliases=0 leaves it to you")
+        if "topic_alias" in properties:
+            cannot_encode("topic_alias", "is the session's own to choose")
         if type(topic) is not str:
             topic = as_text(topic, "topic", TOPIC_NAME)
         if not qos:
-            if self.state != ONLINE:
-                raise ConnectionLostError("not connected")
-            wire = encode_publish(topic, payload, qos, retain, None, False, self.version, **properties)
-            self.must_allow(0, retain, PyBytes_GET_SIZE(wire))
-            self.output.append(wire if self.aliases is None else self.shorten(wire, topic))
+            self.publish_at_once(topic, payload, qos, retain, properties)
             return None
-        wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
+        if self.version == MQTT_5 and not properties:
+            wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID)
+        else:
+            wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
         if self.limits_ is not None:
             self.must_allow(qos, retain, PyBytes_GET_SIZE(wire))
         delivery = Delivery.__new__(Delivery)
@@ -606,13 +722,74 @@ cdef class Session:
         delivery.retain = retain
         delivery.wire = wire
         delivery.id_at = parts_of(wire, self.version).id_at
-        if self.state == ONLINE and self.quota > 0 and not self.again and not self.waiting:
+        if self.state == ONLINE and self.has_place() and not self.again and not self.waiting:
             self.send(delivery)
         elif len(self.waiting) >= self.max_waiting:
             raise OutboxFullError(f"{self.max_waiting} messages wait already")
         else:
             self.waiting.append(delivery)
+        self.unfinished_bytes += PyBytes_GET_SIZE(wire)
+        self.peak_unfinished = max(self.peak_unfinished, len(self.in_flight) + len(self.waiting))
         return delivery
+
+    cdef int publish_at_once(self, str topic, object payload, object qos, object retain, dict properties) except -1:
+        """A message of QoS 0."""
+        cdef bytes wire
+        cdef int alias = 0
+        if self.state != ONLINE:
+            raise ConnectionLostError("not connected")
+        if self.is_held:
+            self.pump()
+        if not properties and self.version == MQTT_5 and retain is False and type(payload) is bytes and qos is 0:
+            if self.aliases is not None:
+                alias = self.aliases.alias_of(topic)
+            if alias:
+                wire = by_alias(alias, <bytes> payload)
+            else:
+                wire = encode_publish(topic, payload, 0, False, None)
+        else:
+            wire = encode_publish(topic, payload, qos, retain, None, False, self.version, **(properties or {}))
+        self.must_allow(0, retain, PyBytes_GET_SIZE(wire))
+        if self.aliases is not None and not alias:
+            wire = self.shorten(wire, topic)
+        return self.put_publish(wire, topic)
+
+    @cython.critical_section
+    def publish_pairs(self, list items not None, Py_ssize_t start=0, retain=False, Py_ssize_t max_bytes=65536):
+        """Send messages of QoS 0, `items[start:]`, as `publish` does; faster, where there are many.
+
+        Stops at what is no tuple of topic and payload, when `max_bytes` are to be written, and before what raises unless that
+        is the first. The result is the index of the first item that was not sent.
+        """
+        cdef Py_ssize_t at = max(start, 0)
+        while at < len(items) and self.output_bytes < max_bytes:
+            item = items[at]
+            if type(item) is not tuple or len(<tuple> item) != 2:
+                break
+            topic = (<tuple> item)[0]
+            try:
+                if type(topic) is not str:
+                    topic = as_text(topic, "topic", TOPIC_NAME)
+                self.publish_at_once(topic, (<tuple> item)[1], 0, retain, None)
+            except IotwireError:
+                if at == start:
+                    raise
+                break
+            at += 1
+        return at
+
+    @cython.critical_section
+    def withdraw(self, Delivery delivery not None):
+        """Take back a message that has not been sent. False where it is too late for that."""
+        if delivery.stage != WAITING or delivery.may_be_duplicate or delivery not in self.waiting:
+            return False
+        self.waiting.remove(delivery)
+        self.forget_wire(delivery)
+        return True
+
+    cdef bint has_place(self) noexcept:
+        """Whether one more message may be in flight. Ids are shared with requests, and all of them may be out."""
+        return self.quota > 0 and len(self.in_flight) + len(self.requests) < LAST_PACKET_ID
 
     cdef int must_allow(self, int qos, bint retain, Py_ssize_t size) except -1:
         """Raise PublishError for what CONNACK ruled out, before a byte of it leaves."""
@@ -642,42 +819,49 @@ cdef class Session:
         delivery.stage = SENT
         self.in_flight[packet_id] = delivery
         self.quota -= 1
-        self.output.append(delivery.wire if self.aliases is None else self.shorten(delivery.wire, delivery.topic))
+        self.put_publish(
+            delivery.wire if self.aliases is None else self.shorten(delivery.wire, delivery.topic), delivery.topic
+        )
         return 0
 
     cdef int pump(self) except -1:
         """Send what waits, as long as there are places [4.9]."""
         cdef Delivery delivery
+        self.is_held = False
         while self.quota > 0 and self.state == ONLINE:
-            if self.again:
-                delivery = self.again.popleft()
-                if delivery.stage == SENT:
-                    self.quota -= 1
-                    self.output.append(as_duplicate(delivery.wire))
-            elif self.waiting:
-                delivery = self.waiting.popleft()
-                try:
-                    self.must_allow(delivery.qos, delivery.retain, PyBytes_GET_SIZE(delivery.wire))
-                except PublishError as error:  # CONNACK came after it was accepted
-                    self.finish(delivery, error.reason_code, error)
-                    continue
-                self.send(delivery)
+            if self.again:  # those have their ids
+                delivery = self.again.pop()
+                self.quota -= 1
+                self.put_publish(as_duplicate(delivery.wire), delivery.topic)
+            elif self.waiting and self.has_place():
+                self.send(self.waiting.popleft())
             else:
                 break
         return 0
+
+    cdef bint is_still_allowed(self, Delivery delivery) except -1:
+        """False, and the end of it, for a message that a CONNACK has ruled out which came after it was accepted."""
+        try:
+            self.must_allow(delivery.qos, delivery.retain, PyBytes_GET_SIZE(delivery.wire))
+        except PublishError as error:
+            self.in_flight.pop(delivery.packet_id_, None)
+            self.finish(delivery, error.reason_code, error)
+            return False
+        return True
 
     cdef int resume(self) except -1:
         """The server has kept the session: all that is unacknowledged goes out again, in its order [MQTT-4.4.0-1]."""
         cdef Delivery delivery
         self.again.clear()
-        for delivery in self.in_flight.values():
+        for delivery in list(self.in_flight.values()):
             if delivery.stage == RELEASED:
                 # It keeps its place until PUBCOMP, which the standard leaves open and any server understands.
                 self.quota -= 1
-                self.output.append(PubRel(delivery.packet_id_).encode(self.version))
-            else:
+                self.put(PubRel(delivery.packet_id_).encode(self.version))
+            elif self.is_still_allowed(delivery):
                 delivery.may_be_duplicate |= self.is_unsure
                 self.again.append(delivery)
+        self.again.reverse()
         self.is_unsure = False
         return 0
 
@@ -705,8 +889,14 @@ cdef class Session:
         delivery.stage = DONE
         delivery.reason_code = reason_code
         delivery.error = error
-        delivery.wire = None
+        self.forget_wire(delivery)
         self.events.append(delivery)
+        return 0
+
+    cdef int forget_wire(self, Delivery delivery) noexcept:
+        if delivery.wire is not None:
+            self.unfinished_bytes -= PyBytes_GET_SIZE(delivery.wire)
+            delivery.wire = None
         return 0
 
     cdef int take_packet_id(self) except -1:
@@ -718,8 +908,17 @@ cdef class Session:
             if self.last_id not in self.in_flight and self.last_id not in self.requests:
                 return self.last_id
 
+    cdef Delivery answered(self, int packet_id):
+        """What an acknowledgement is for; None where nothing is in flight under that packet id."""
+        cdef Delivery delivery = self.in_flight.get(packet_id)
+        if delivery is not None and self.again and delivery in self.again:
+            # Sent on an earlier connection, and not yet again: it need not be, and has a place until it is settled.
+            self.again.remove(delivery)
+            self.quota -= 1
+        return delivery
+
     cdef int handle_puback(self, PubAck packet) except -1:
-        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        cdef Delivery delivery = self.answered(packet.packet_id_)
         if delivery is None:
             return 0
         if delivery.qos != 1:
@@ -727,23 +926,23 @@ cdef class Session:
         return self.settle(delivery, packet.code)
 
     cdef int handle_pubrec(self, PubRec packet) except -1:
-        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        cdef Delivery delivery = self.answered(packet.packet_id_)
         if delivery is None:
             code = PACKET_IDENTIFIER_NOT_FOUND if self.version == MQTT_5 else SUCCESS
-            self.output.append(PubRel(packet.packet_id_, <int> code).encode(self.version))
+            self.put(PubRel(packet.packet_id_, <int> code).encode(self.version))
             return 0
         if delivery.qos != 2:
             broken(f"PUBREC for packet id {packet.packet_id_}, a QoS 1 message", "4.3.2")
         if packet.code >= UNSPECIFIED_ERROR:
             return self.settle(delivery, packet.code)
         delivery.stage = RELEASED
-        delivery.wire = None
+        self.forget_wire(delivery)
         delivery.reason_code_of_pubrec = packet.code
-        self.output.append(PubRel(packet.packet_id_).encode(self.version))
+        self.put(PubRel(packet.packet_id_).encode(self.version))
         return 0
 
     cdef int handle_pubcomp(self, PubComp packet) except -1:
-        cdef Delivery delivery = self.in_flight.get(packet.packet_id_)
+        cdef Delivery delivery = self.answered(packet.packet_id_)
         if delivery is None:
             return 0
         if delivery.stage != RELEASED:
@@ -765,21 +964,24 @@ cdef class Session:
         cdef int packet_id = packet.packet_id_
         if self.version == MQTT_5 and has(packet.seen, TOPIC_ALIAS):
             self.resolve_alias(packet)
+        self.received_.add_message(packet.topic, packet.wire_size)
         if packet_id == 0:
             self.events.append(packet)
             return 0
+        if packet_id in self.unreleased and (packet.first & QOS) >> 1 != 2:
+            broken(f"PUBLISH of QoS 1 with packet id {packet_id} of an unfinished QoS 2 message", "MQTT-2.2.1-4")
         if packet_id in self.held:
             return 0  # sent again while its acknowledgement is held back: that one answers both
         if packet_id in self.unreleased:
-            if (packet.first & QOS) >> 1 != 2:
-                broken(f"PUBLISH of QoS 1 with packet id {packet_id} of an unfinished QoS 2 message", "MQTT-2.2.1-4")
             first = self.unreleased[packet_id]
             if first is None:
-                self.output.append(PubRec(packet_id).encode(self.version))  # answered, not delivered [MQTT-4.3.3-10]
+                # Answered, in its turn [MQTT-4.6.0-3], and not delivered [MQTT-4.3.3-10].
+                self.held[packet_id] = PubRec(packet_id).encode(self.version)
+                self.release()
             else:
                 self.held[packet_id] = first  # delivered on an earlier connection, and not acknowledged yet
             return 0
-        if len(self.held) + len(self.unreleased) >= self.receive_maximum * 2:
+        if len(self.held) + len(self.unreleased) >= self.most_unacknowledged:
             broken("more unacknowledged messages than this client allows", "MQTT-3.3.4-9", RECEIVE_MAXIMUM_EXCEEDED)
         self.held[packet_id] = packet
         if (packet.first & QOS) >> 1 == 2:
@@ -829,7 +1031,7 @@ cdef class Session:
             if type(answer) is not bytes:
                 break
             del self.held[packet_id]
-            self.output.append(answer)
+            self.put(answer)
         return 0
 
     cdef int handle_pubrel(self, PubRel packet) except -1:
@@ -841,7 +1043,7 @@ cdef class Session:
             del self.unreleased[packet_id]
         elif self.version == MQTT_5:
             code = PACKET_IDENTIFIER_NOT_FOUND
-        self.output.append(PubComp(packet_id, code).encode(self.version))
+        self.put(PubComp(packet_id, code).encode(self.version))
         return 0
 
     # -- SUBSCRIBE and UNSUBSCRIBE
@@ -875,10 +1077,18 @@ cdef class Session:
     cdef Request ask(self, Packet packet, int packet_id):
         cdef Request request = Request.__new__(Request)
         wire = packet.encode(self.version)
-        self.must_allow(0, False, len(wire))
+        limit = self.limits_.maximum_packet_size
+        if limit is not None and len(wire) > limit:
+            filters = (
+                [each.topic_filter for each in packet.subscriptions] if isinstance(packet, Subscribe) else packet.topic_filters
+            )
+            raise SubscribeError(
+                f"a packet of {len(wire)} bytes: the server allows {limit} at most",
+                reason_codes=dict.fromkeys(filters, <int> PACKET_TOO_LARGE),
+            )
         request.packet = packet
         self.requests[packet_id] = request
-        self.output.append(wire)
+        self.put(wire)
         return request
 
     cdef int must_allow_subscriptions(self, Subscribe packet, bint identified) except -1:
@@ -915,7 +1125,7 @@ cdef class Session:
         del self.requests[packet.packet_id_]
         request.answer = packet
         self.events.append(request)
-        return 0
+        return self.pump()  # a packet identifier is free
 
     # -- time
 
@@ -948,7 +1158,7 @@ cdef class Session:
     cdef int keep_alive(self, double now) except -1:
         """Any byte is a sign of life: PINGRESP may stand behind a large message on a slow link."""
         if self.pinged_at >= 0:
-            if self.last_received > self.pinged_at:
+            if self.last_received >= self.pinged_at:  # a coarse clock: the answer may come within its tick
                 self.pinged_at = -1
             elif not self.is_reading:
                 self.pinged_at = now  # silent because nobody listens
@@ -956,11 +1166,18 @@ cdef class Session:
                 error = ConnectionLostError(f"the server was silent for {self.ping_timeout_s:g} s after PINGREQ")
                 return self.fail(error, KEEP_ALIVE_TIMEOUT)
         if now >= self.last_sent + self.silence_s() or (self.pinged_at < 0 and now >= self.last_received + self.silence_s()):
-            self.output.append(PingReq().encode(self.version))
+            self.put(PingReq().encode(self.version))
             self.last_sent = now
             if self.pinged_at < 0:
                 self.pinged_at = now
         return 0
+
+
+cdef double as_seconds(object value, str field) except -1:
+    cdef double seconds = value if type(value) in (int, float) else -1
+    if not 0 < seconds < 1e9:
+        cannot_encode(field, "must be a number of seconds greater than 0")
+    return seconds
 
 
 cdef int broken(str message, str clause, int reason_code=PROTOCOL_ERROR) except -1:

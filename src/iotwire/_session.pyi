@@ -94,6 +94,7 @@ class ServerLimits:
     @property
     def shared_subscription_available(self) -> bool: ...
 
+_Counts: TypeAlias = tuple[dict[int, tuple[int, int]], dict[str | None, tuple[int, int]]]
 _Event: TypeAlias = ConnAck | Publish | Auth | Disconnect | Delivery | Request | ConnectionEnded
 
 @final
@@ -101,11 +102,15 @@ class Session:
     """The client side of MQTT, without a socket and without a clock.
 
     version: 5, or 4 for 3.1.1. max_in_flight: QoS 1 and 2 messages sent and not acknowledged, 1 to 65535; a lower
-    receive maximum of the server wins. max_waiting: messages that wait for a place among those. max_topic_aliases: how
-    many topics this side gives an alias to, where the server allows it; 0 leaves `topic_alias` to the caller. Times are
-    in seconds, on any clock that does not go back, the same for every call.
+    receive maximum of the server wins. max_waiting: messages that wait for a place among those. max_unacknowledged:
+    messages of the server's that may go without an acknowledgement before the connection is ended with 0x93; None for
+    twice the receive maximum of CONNECT. max_packet_size: bytes of the largest packet to take, which 3.1.1 cannot tell
+    the server; a lower one of CONNECT wins. max_topic_aliases: how many topics this side gives an alias to, where the
+    server allows it. Times are in seconds, on any clock that does not go back, the same for every call.
 
-    A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
+    A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order,
+    when `take_output` is asked after the CONNACK, or with `send_waiting`. SUBSCRIBEs made until then go first.
+
     Threads may share one: each call is whole before the next begins. What `take_output` gives has to be written in the
     order of those calls, so writing is one thread's work, or under a lock of the caller's.
     """
@@ -116,6 +121,8 @@ class Session:
         *,
         max_in_flight: int = 65535,
         max_waiting: int = 65535,
+        max_unacknowledged: int | None = None,
+        max_packet_size: int = ...,
         max_topic_aliases: int = 16,
         connect_timeout_s: float = 30.0,
         ping_timeout_s: float = 10.0,
@@ -139,8 +146,46 @@ class Session:
         """The server's choice where it was left to the server; None before `connect`."""
 
     @property
+    def in_flight_now(self) -> int:
+        """How many messages of QoS 1 and 2 are with the server, unacknowledged."""
+
+    @property
     def unfinished(self) -> int:
         """How many messages of QoS 1 and 2 have no final answer yet, sent or not."""
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes of the PUBLISH packets that are kept for those."""
+
+    @property
+    def peak_unfinished(self) -> int:
+        """The most that `unfinished` ever was."""
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes that `take_output` would give, without what `send_waiting` adds to them."""
+
+    @property
+    def output_packets(self) -> int:
+        """Packets that `take_output` would give."""
+
+    @property
+    def sent(self) -> _Counts:
+        """What went out since the session was made: (packets, bytes) by packet type, and by the first level of topics.
+
+        Bytes are those of MQTT packets, without what TLS and TCP add. A packet counts when it is ready to be written.
+        The first 64 levels are told apart; under None stands all that came after them.
+        """
+
+    @property
+    def received(self) -> _Counts:
+        """What came in, likewise."""
+
+    def deliveries(self) -> list[Delivery]:
+        """The messages of QoS 1 and 2 that have no final answer yet, in order."""
+
+    def undelivered(self) -> list[Publish]:
+        """Copies, without packet ids, of the messages of QoS 1 and 2 that no server is known to have, in order."""
 
     @property
     def unacknowledged(self) -> int:
@@ -158,8 +203,14 @@ class Session:
     def connection_lost(self, reason: str = "") -> None:
         """The transport is closed. What was not acknowledged waits for the next connection."""
 
-    def take_output(self, now: float) -> list[bytes]:
-        """What is to be written, as a list of bytes objects; it is the caller's from here on."""
+    def send_waiting(self) -> None:
+        """Send what has waited for this connection, as far as the server takes it. `take_output` does it, too."""
+
+    def take_output(self, now: float, max_bytes: int = ...) -> list[bytes]:
+        """What is to be written, as a list of bytes objects; it is the caller's from here on.
+
+        max_bytes: the packet that reaches it is the last one; the rest is for the next call.
+        """
 
     def receive(self, data: Buffer, now: float) -> list[_Event]:
         """Take bytes from the server. The events up to now, in order.
@@ -191,7 +242,6 @@ class Session:
         *,
         payload_format_indicator: int | None = None,
         message_expiry_interval: int | None = None,
-        topic_alias: int | None = None,
         response_topic: str | None = None,
         correlation_data: Buffer | None = None,
         user_properties: Sequence[tuple[str, str]] = (),
@@ -202,6 +252,16 @@ class Session:
         QoS 0 needs a connection; the others wait for one. Raises PublishError for what the server does not allow,
         OutboxFullError where too many wait, ConnectionLostError, EncodeError.
         """
+
+    def publish_pairs(self, items: list[Any], start: int = 0, retain: bool = False, max_bytes: int = 65536) -> int:
+        """Send messages of QoS 0, (topic, payload) tuples in `items[start:]`, as `publish` does; faster.
+
+        Stops at what is no such tuple, when `max_bytes` are to be written, and before what raises unless that is the
+        first. The result is the index of the first item that was not sent.
+        """
+
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Take back a message that has not been sent. False where it is too late for that."""
 
     def acknowledge(self, message: Publish, reason_code: int = 0) -> None:
         """The application has a QoS 1 or 2 message safe. What may leave, leaves, in the order of arrival (4.6).

@@ -6,20 +6,18 @@ strings several together, and holds the codec to what must be true of any bytes 
 - nothing but an IotwireError leaves it;
 - `decode`, `feed` in any pieces, `get_buffer` and payloads as views tell the same story;
 - a stream cut short tells the beginning of that story;
-- what was decoded encodes to the same bytes (or to fewer, where some may be left off) and decodes to an equal packet.
+- what was decoded encodes to the same bytes (or to fewer, where some may be left off) and decodes to an equal packet;
+- a session that is told them by a server answers in whole packets, counts what it says, and says nothing after its end.
 
-A run is told by its seed: input number N of seed S is the same wherever it is run. A failure prints the bytes and how
-to see it again.
+How it is run is in `frame`.
 """
 
 from __future__ import annotations
 
-import argparse
 import pickle
 import random
 import sys
-import time
-import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +26,21 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from decoding import receive, story
-from iotwire.errors import WireError
-from iotwire.mqtt import Decoder, Publish, decode
-from vectors.mqtt import CASES, MALFORMED_CASES, LengthField, put_varint, read_annotated, read_varint
+from fuzz import frame
+from fuzz.frame import BrokenError, Seed, change_blindly, change_inside
+from iotwire.errors import IotwireError, WireError
+from iotwire.mqtt import (
+    ConnAck,
+    Connect,
+    ConnectionEnded,
+    Decoder,
+    Disconnect,
+    Publish,
+    Session,
+    Subscription,
+    decode,
+)
+from vectors.mqtt import CASES, MALFORMED_CASES, put_varint, read_annotated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,15 +76,6 @@ MORSELS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """A packet to start from, and where its lengths are."""
-
-    wire: bytes
-    version: int
-    lengths: tuple[LengthField, ...] = ()
-
-
 @dataclass
 class Tally:
     """What a run has seen."""
@@ -84,9 +85,8 @@ class Tally:
     errors: int = 0
     clauses: set[str] = field(default_factory=set)
 
-
-class BrokenError(AssertionError):
-    """Something that must be true of any input was not."""
+    def __str__(self) -> str:
+        return f"{self.inputs} inputs, {self.packets} packets, {self.errors} refused by {len(self.clauses)} clauses"
 
 
 def seeds_of_vectors() -> list[Seed]:
@@ -102,62 +102,7 @@ def seeds_of_corpus(folder: Path) -> list[Seed]:
     return [Seed(path.read_bytes(), version) for path in files for version in (4, 5)]
 
 
-# Changes.
-
-
-def change_blindly(wire: bytes, chance: random.Random) -> bytes:
-    """Any change, lengths or no lengths."""
-    changed = bytearray(wire)
-    for _ in range(chance.choice((1, 1, 1, 2, 4, 8))):
-        at = chance.randrange(len(changed) + 1)
-        kind = chance.randrange(6)
-        if kind == 0:
-            changed[at:at] = chance.choice(MORSELS)
-        elif kind == 1:
-            del changed[at : at + chance.choice((1, 1, 2, 4, 16))]
-        elif kind == 2:
-            morsel = chance.choice(MORSELS)
-            changed[at : at + len(morsel)] = morsel
-        elif kind == 3 and at < len(changed):
-            changed[at] ^= 1 << chance.randrange(8)
-        elif kind == 4 and at < len(changed):
-            changed[at] = chance.randrange(256)
-        elif at < len(changed):
-            changed[at] = (changed[at] + chance.choice((-1, 1))) % 256
-    return bytes(changed)
-
-
-def change_inside(seed: Seed, chance: random.Random) -> bytes:
-    """Bytes put into or taken out of a field, and all the lengths around it put right."""
-    wire = seed.wire
-    if not seed.lengths:
-        return change_blindly(wire, chance)
-    inner = chance.choice(seed.lengths)
-    start = inner.offset + inner.size
-    size = min(_value_of(inner, wire), len(wire) - start)
-    at = start + chance.randint(0, max(size, 0))
-    taken = chance.randint(0, start + size - at) if chance.random() < 0.5 else 0
-    put = b"".join(chance.choice(MORSELS) for _ in range(chance.choice((0, 1, 1, 2))))
-    wire = wire[:at] + put + wire[at + taken :]
-    # From the innermost length outwards: one that grows by a byte moves what is around it too.
-    grown = len(put) - taken
-    for outer in sorted(seed.lengths, key=lambda length: -length.offset):
-        begin = outer.offset + outer.size
-        old = _value_of(outer, seed.wire)
-        if not (outer is inner or begin <= inner.offset < begin + old):
-            continue
-        value = max(old + grown, 0)
-        if chance.random() < 0.05:
-            value = max(value + chance.choice((-1, 1)), 0)
-        encoded = put_varint(min(value, 268435455)) if outer.is_varint else min(value, 65535).to_bytes(2, "big")
-        wire = wire[: outer.offset] + encoded + wire[begin:]
-        grown += len(encoded) - outer.size
-    return wire
-
-
-def _value_of(length: LengthField, wire: bytes) -> int:
-    encoded = wire[length.offset : length.offset + length.size]
-    return read_varint(encoded) if length.is_varint else int.from_bytes(encoded, "big")
+# Inputs.
 
 
 def reframe(wire: bytes) -> bytes:
@@ -176,11 +121,11 @@ def make_input(seeds: list[Seed], chance: random.Random) -> tuple[bytes, int]:
         if kind < 0.4:
             wire = seed.wire
         elif kind < 0.7:
-            wire = change_inside(seed, chance)
+            wire = change_inside(seed, chance, MORSELS)
         elif kind < 0.9:
-            wire = reframe(change_blindly(seed.wire, chance))
+            wire = reframe(change_blindly(seed.wire, chance, MORSELS))
         else:
-            wire = change_blindly(seed.wire, chance)
+            wire = change_blindly(seed.wire, chance, MORSELS)
         if chance.random() < 0.05:
             other = chance.choice(seeds).wire
             wire = reframe(wire[: chance.randrange(len(wire) + 1)] + other[chance.randrange(len(other) + 1) :])
@@ -229,6 +174,52 @@ def check(data: bytes, version: int, chance: random.Random, tally: Tally) -> Non
     beginning, early = story(_whole(data[:cut], version))
     if beginning != packets[: len(beginning)] or (early is not None and failure is None):
         raise BrokenError(f"cut at {cut}: {(beginning, early)}, as a whole: {(packets, failure)}")
+    check_session(data, version, chance)
+
+
+def check_session(data: bytes, version: int, chance: random.Random) -> None:
+    """A session that is told these bytes by a server says nothing but packets, and nothing after its end."""
+    session = Session(version, max_in_flight=3, max_waiting=5, max_unacknowledged=8)
+    session.connect(Connect("fuzz", clean_start=False, keep_alive=5), 0.0)
+    written = session.take_output(0.0)
+    if chance.random() < 0.9:
+        session.receive(ConnAck(session_present=chance.random() < 0.5).encode(version), 0.0)
+    now, at, ended = 0.0, 0, False
+    while at < len(data) and not ended:
+        now += chance.random()
+        size = chance.choice((1, 3, 10, 1000))
+        with suppress(IotwireError):
+            command_session(session, chance)
+        events = session.receive(data[at : at + size], now) + session.tick(now)
+        for event in events:
+            if isinstance(event, Publish) and chance.random() < 0.7:
+                session.acknowledge(event)
+            ended = ended or isinstance(event, ConnectionEnded)
+        written += session.take_output(now)
+        at += size
+    if ended and session.is_connected:
+        raise BrokenError("a session is connected after its end")
+    told = Decoder(version).feed(b"".join(written))
+    if len(told) != len(written):
+        raise BrokenError(f"{len(written)} packets written, {len(told)} read")
+    counts, _ = session.sent
+    if sum(size for _, size in counts.values()) != sum(map(len, written)):
+        raise BrokenError(f"{counts} counted, {sum(map(len, written))} bytes written")
+    if ended and any(isinstance(packet, Disconnect) for packet in told[:-1]):
+        raise BrokenError("something follows a DISCONNECT")
+
+
+def command_session(session: Session, chance: random.Random) -> None:
+    """What an application may ask of it at any time."""
+    kind = chance.randrange(6)
+    if kind < 3:
+        session.publish("a/topic", bytes(chance.randrange(4)), kind)
+    elif kind == 3:
+        session.subscribe([Subscription("a/#", 1), Subscription("b")])
+    elif kind == 4:
+        session.unsubscribe(["a/#"])
+    else:
+        session.publish_pairs([("a/topic", b""), ("", b""), ("b", b"1")])
 
 
 def _whole(data: bytes, version: int) -> Iterator[Packet]:
@@ -268,53 +259,22 @@ def check_packet(packet: Packet, wire: bytes, version: int) -> None:
 # Runs.
 
 
-def numbers_from(first: int, seconds: float | None, iterations: int | None) -> Iterable[int]:
-    stop = None if seconds is None else time.monotonic() + seconds
-    number = first
-    while (iterations is None or number < first + iterations) and (stop is None or time.monotonic() < stop):
-        yield number
-        number += 1
-
-
 def run(seeds: list[Seed], seed: int, numbers: Iterable[int]) -> Tally:
     """Try the inputs of these numbers. A failure is printed and raised."""
     tally = Tally()
-    for number in numbers:
-        chance = random.Random(f"{seed}/{number}")
-        data, version = make_input(seeds, chance)
-        try:
-            check(data, version, chance, tally)
-        except BaseException as failure:
-            if not isinstance(failure, KeyboardInterrupt):
-                traceback.print_exc()
-                print(f"input {number} of seed {seed}, MQTT version {version}: {data.hex()}", file=sys.stderr)
-                print(f"again: python {sys.argv[0]} --seed {seed} --first {number} --inputs 1", file=sys.stderr)
-            raise
+    frame.run_inputs(
+        seed,
+        numbers,
+        lambda chance: make_input(seeds, chance),
+        lambda made, chance: check(*made, chance, tally),
+        lambda made: f"MQTT version {made[1]}: {made[0].hex()}",
+    )
     return tally
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the MQTT codec.")
-    parser.add_argument("--seconds", type=float, help="how long; without it and --inputs, 60")
-    parser.add_argument("--inputs", type=int, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1, help="which inputs (default 1)")
-    parser.add_argument("--first", type=int, default=0, help="the number of the first input (default 0)")
-    parser.add_argument(
-        "--corpus", type=Path, help="a folder of files to start from as well, each the bytes of a stream"
-    )
-    options = parser.parse_args()
-    seconds = 60.0 if options.seconds is None and options.inputs is None else options.seconds
-    seeds = seeds_of_vectors() + (seeds_of_corpus(options.corpus) if options.corpus else [])
-    try:
-        tally = run(seeds, options.seed, numbers_from(options.first, seconds, options.inputs))
-    except Exception:  # noqa: BLE001  # printed with its input where it was caught
-        return 1
-    print(
-        f"seed {options.seed}: {tally.inputs} inputs, {tally.packets} packets, {tally.errors} refused "
-        f"by {len(tally.clauses)} clauses, nothing broken"
-    )
-    return 0
+def all_seeds(corpus: Path | None) -> list[Seed]:
+    return seeds_of_vectors() + (seeds_of_corpus(corpus) if corpus else [])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(frame.main("Fuzz the MQTT codec.", all_seeds, run))

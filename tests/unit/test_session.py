@@ -159,6 +159,24 @@ BROKEN: dict[str, tuple[list[Packet], int]] = {
 }
 
 
+def test_what_was_taken_does_not_grow() -> None:
+    session = connected()
+    taken = session.take_output(0)
+    assert taken == []
+    session.publish("a", b"1")
+    assert taken == []
+    assert len(session.take_output(0)) == 1
+
+
+def test_a_fault_whose_code_a_disconnect_cannot_carry_is_a_protocol_error() -> None:
+    session = connected()
+    wire = bytearray(Connect("c").encode(5))
+    wire[4] = ord("N")  # "NQTT": 0x84, which is a code of CONNACK only
+    (ended,) = session.receive(bytes(wire), 1)
+    assert isinstance(ended, ConnectionEnded)
+    assert output_of(session) == [Disconnect(0x82)]
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_server_that_breaks_a_rule_is_told_which_and_left(name: str) -> None:
     packets, code = BROKEN[name]
@@ -345,6 +363,34 @@ def test_a_resumed_session_keeps_to_a_lower_receive_maximum() -> None:
         receive(session, PubAck(number + 1))
 
 
+@pytest.mark.parametrize("acknowledgement", [PubAck, PubRec])
+def test_what_is_acknowledged_before_it_was_sent_again_is_not_and_the_receive_maximum_holds(
+    acknowledgement: type[PubAck | PubRec],
+) -> None:
+    qos = 1 if acknowledgement is PubAck else 2
+    session = connected()
+    for number in range(4):
+        session.publish("a", b"%d" % number, qos)
+    output_of(session)
+    reconnected(session, present=True, receive_maximum=2)
+    assert [each.packet_id for each in output_of(session) if isinstance(each, Publish)] == [1, 2]
+    receive(session, acknowledgement(4))  # of the connection before: the last of them had arrived
+    assert not any(isinstance(each, Publish) for each in output_of(session))
+    if qos == 2:
+        receive(session, PubComp(4))
+        assert output_of(session) == []
+    for number in (1, 2, 3):
+        receive(session, acknowledgement(number))
+        if qos == 2:
+            output_of(session)
+            receive(session, PubComp(number))
+        assert [each.packet_id for each in output_of(session)] == ([3] if number == 1 else [])
+    assert session.unfinished == 0
+    for number in range(4):
+        session.publish("a", b"%d" % number, qos)
+    assert len(output_of(session)) == 2
+
+
 def test_a_lost_session_publishes_anew_what_the_server_may_not_have() -> None:
     session = connected()
     released, sent = session.publish("a", b"0", 2), session.publish("a", b"1", 2)
@@ -357,6 +403,36 @@ def test_a_lost_session_publishes_anew_what_the_server_may_not_have() -> None:
     assert output_of(session) == [Publish("a", b"1", qos=2, packet_id=3)]
 
 
+@pytest.mark.parametrize("present", [True, False])
+def test_what_waits_for_a_connection_leaves_after_the_subscriptions_that_its_answers_need(present: bool) -> None:
+    session = connected()
+    session.publish("sent before", b"", 1)
+    output_of(session)
+    session.connection_lost()
+    session.publish("while away", b"", 1)
+    session.connect(Connect("c", clean_start=False), 0.0)
+    output_of(session)
+    receive(session, ConnAck(0, session_present=present))
+    assert session.output_bytes == 0
+    session.subscribe([Subscription("answers")])
+    assert [_name_of(packet) for packet in output_of(session)] == ["SUBSCRIBE", "sent before", "while away"]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_is_published_as_a_connection_begins_leaves_after_what_has_waited_for_it(qos: int) -> None:
+    session = Session()
+    session.publish("first", b"", 1)
+    session.connect(Connect("c"), 0.0)
+    output_of(session)
+    receive(session, ConnAck(0))
+    session.publish("second", b"", qos)
+    assert [_name_of(packet) for packet in output_of(session)] == ["first", "second"]
+
+
+def _name_of(packet: Packet) -> str:
+    return packet.topic if isinstance(packet, Publish) else type(packet).__name__.upper()
+
+
 def test_a_session_is_not_trusted_after_a_connect_that_was_not_answered() -> None:
     # The server may have lost the session, begun a new one with that CONNECT, and found it present at the next.
     session = connected()
@@ -365,6 +441,17 @@ def test_a_session_is_not_trusted_after_a_connect_that_was_not_answered() -> Non
     session.connect(Connect("c", clean_start=False), 0.0)
     reconnected(session, present=True)
     assert delivery.may_be_duplicate
+
+
+def test_what_a_new_connection_rules_out_is_not_sent_again() -> None:
+    session = connected()
+    refused, small = session.publish("a", bytes(100), 1), session.publish("a", b"", 1)
+    session.take_output(0)
+    assert refused in reconnected(session, present=True, maximum_packet_size=50)
+    assert refused is not None
+    assert isinstance(refused.error, PublishError)
+    assert [packet.packet_id for packet in output_of(session) if isinstance(packet, Publish)] == [2]
+    assert session.deliveries() == [small]
 
 
 def test_a_server_that_forgot_what_was_released_has_it() -> None:
@@ -426,6 +513,19 @@ def test_a_qos_2_message_comes_once_however_often_it_is_sent() -> None:
     assert receive(session, message) == [message]
 
 
+def test_a_message_that_comes_again_is_answered_in_its_turn() -> None:
+    # [MQTT-4.6.0-3]: aedes sends again, among what is new, what was on its way when a connection broke.
+    session = connected(connect=Connect("c", clean_start=False))
+    session.acknowledge(receive(session, Publish("a", b"x", qos=2, packet_id=5))[0])
+    assert output_of(session) == [PubRec(5)]
+    reconnected(session, present=True)
+    again = Publish("a", b"x", qos=2, packet_id=5, dup=True)
+    [new] = receive(session, Publish("a", b"y", qos=2, packet_id=6), again)
+    assert output_of(session) == []
+    session.acknowledge(new)
+    assert output_of(session) == [PubRec(6), PubRec(5)]
+
+
 def test_an_acknowledgement_for_an_earlier_connection_answers_nothing_new() -> None:
     session = connected()
     [old] = receive(session, Publish("a", b"old", qos=1, packet_id=1))
@@ -482,6 +582,7 @@ SUBSCRIPTION_LIMITS: dict[str, tuple[dict[str, Any], str, dict[str, Any], int]] 
     "wildcards": ({"wildcard_subscription_available": False}, "a/+", {}, 0xA2),
     "shared": ({"shared_subscription_available": False}, "$share/g/a", {}, 0x9E),
     "identifiers": ({"subscription_identifier_available": False}, "a", {"subscription_identifier": 1}, 0xA1),
+    "size": ({"maximum_packet_size": 20}, "a/filter/of/some/length", {}, 0x95),
 }
 
 
@@ -545,6 +646,19 @@ def test_a_silent_server_is_left_and_told() -> None:
     [ended] = session.tick(14.0)
     assert isinstance(ended.error, ConnectionLostError)
     assert output_of(session, 14.0)[-1] == Disconnect(0x8D)
+
+
+def test_a_sign_of_life_counts_that_comes_within_the_tick_of_the_clock_in_which_pingreq_left() -> None:
+    session = connected(connect=Connect("c", keep_alive=10), ping_timeout_s=5.0)
+    session.tick(9.0)
+    assert output_of(session, 9.0) == [PingReq()]
+    session.receive(Publish("a", b"x" * 100).encode(5)[:50], 9.0)
+    assert session.tick(14.0) == []
+    assert session.is_connected
+    session.tick(18.0)
+    assert output_of(session, 18.0) == [PingReq()]
+    [ended] = session.tick(23.0)
+    assert isinstance(ended.error, ConnectionLostError)
 
 
 def test_the_servers_keep_alive_wins() -> None:
