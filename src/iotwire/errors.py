@@ -12,6 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as in `typing`, which costs more memory to import than the whole codec
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from typing import Any
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "EncodeError",
     "IotwireError",
     "MalformedPacketError",
+    "NoCredentialsError",
     "OutboxFullError",
     "PacketTooLargeError",
     "ProtocolViolationError",
     "PublishError",
+    "RequestTimeoutError",
     "RouteError",
+    "SignatureError",
     "SubscribeError",
     "TlsDecodeError",
     "WireError",
@@ -91,9 +95,16 @@ class PacketTooLargeError(WireError):
 
 
 class TlsDecodeError(WireError):
-    """A TLS record or handshake message is wrong. `alert` is the TLS alert a server would send (RFC 8446, 6.2)."""
+    """A TLS record or handshake message is wrong.
 
-    alert: int = 50
+    alert: the TLS alert to answer with (RFC 8446, 6.2), such as 47 for illegal_parameter.
+    offset: bytes from the first byte of the first record to what is wrong.
+    clause: the RFC and section that is broken, such as "RFC 8446 4.2".
+    """
+
+    def __init__(self, message: str = "", *, alert: int = 50, offset: int | None = None, clause: str = "") -> None:
+        super().__init__(message, offset=offset, clause=clause)
+        self.alert = alert
 
 
 class EncodeError(IotwireError, ValueError):
@@ -125,15 +136,48 @@ class CredentialsError(IotwireError):
     """Credentials are missing, unreadable or expired."""
 
 
-class ConnectError(IotwireError):
-    """A connection was not made.
+class SignatureError(IotwireError):
+    """A request is not signed as it has to be: what a server answers with 403.
 
-    reason_code: of the CONNACK that refused it, or None where no CONNACK came.
+    check: which check failed, one of "missing", "malformed", "algorithm", "scope", "clock", "expired", "access_key",
+        "session_token", "signed_headers", "payload" and "signature". The signature that would be right is nowhere.
     """
 
-    def __init__(self, message: str = "", *, reason_code: int | None = None) -> None:
+    def __init__(self, message: str = "", *, check: str = "") -> None:
+        super().__init__(message)
+        self.check = check
+
+
+class NoCredentialsError(CredentialsError):
+    """A source of credentials is not set up here: `ProviderChain` asks the next one. Other errors end its search."""
+
+
+class ConnectError(IotwireError):
+    """A connection was not made. The message says what was tried, and what can be done about it.
+
+    step: where it failed: "dns", "tcp", "proxy", "tls", "websocket", and then "mqtt" or "http"; None for none of them.
+    reason_code: of the CONNACK that refused it, or None where no CONNACK came.
+    alert: the TLS alert that the server sent (RFC 8446, 6), such as 48 for "unknown ca", or None.
+    http_status: of the answer of an HTTP proxy, or of the server where HTTP is spoken, or None.
+    server_time: what time the server says it is, where it refused a WebSocket and said so; an aware datetime, or None.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason_code: int | None = None,
+        step: str | None = None,
+        alert: int | None = None,
+        http_status: int | None = None,
+        server_time: datetime | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason_code = reason_code
+        self.step = step
+        self.alert = alert
+        self.http_status = http_status
+        self.server_time = server_time
 
 
 class ConnectionLostError(IotwireError):
@@ -148,11 +192,24 @@ class ConnectionLostError(IotwireError):
 
 
 class PublishError(IotwireError):
-    """The server answered a PUBLISH with a failure. reason_code: the code of its PUBACK, PUBREC or PUBCOMP."""
+    """The server answered a message with a failure.
 
-    def __init__(self, message: str = "", *, reason_code: int | None = None) -> None:
+    reason_code: the code of its PUBACK, PUBREC or PUBCOMP. http_status: of its answer to a message over HTTPS, and
+    retry_after_s: the seconds that it asks to wait before another one. None where there is no such thing.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        reason_code: int | None = None,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason_code = reason_code
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
 
 
 class SubscribeError(IotwireError):
@@ -161,6 +218,10 @@ class SubscribeError(IotwireError):
     def __init__(self, message: str = "", *, reason_codes: dict[str, int] | None = None) -> None:
         super().__init__(message)
         self.reason_codes = dict(reason_codes or {})
+
+
+class RequestTimeoutError(IotwireError, TimeoutError):
+    """No answer to a request came in time."""
 
 
 class OutboxFullError(IotwireError):

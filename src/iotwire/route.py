@@ -7,16 +7,22 @@ here: that is the transport's work.
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
 from types import EllipsisType
+from typing import TYPE_CHECKING, Protocol
 
-from .credentials import X509
+from .credentials import X509, Source, describe_source, read_source
 from .errors import RouteError
+from .limits import AwsIotLimits
+
+if TYPE_CHECKING:
+    from .preflight import Preflight
+    from .proxy import Proxy
 
 __all__ = ["ROUTES", "Attempt", "Route", "ServiceRoute", "Tls", "TlsPlan"]
 
@@ -78,7 +84,11 @@ class TlsPlan:
     server_name: str
     alpn: tuple[str, ...] = ()
     certificate: X509 | None = None
-    ca: str | os.PathLike[str] | None = None
+    ca: Source | None = None
+
+    def __repr__(self) -> str:
+        ca = None if self.ca is None else describe_source(self.ca)
+        return f"TlsPlan({self.server_name!r}, alpn={self.alpn!r}, certificate={self.certificate!r}, ca={ca})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,12 @@ class Attempt:
 
     host: the name or address to connect to, without brackets. tls: None for plain TCP.
     username, password: for CONNECT; neither is in the repr, because a user name may carry a token.
+    authority: what the Host field of a request names (RFC 9110, 7.2), for HTTPS and WebSockets.
+    proxy: what the connection goes through. interface, source_address: what it leaves by; see `Endpoint.route`.
+    websocket_path: what a WebSocket is asked for, with its query, such as "/mqtt"; None for MQTT without one. Signed,
+        it is a secret: not in the repr.
+    headers: names and values that a WebSocket upgrade, or each HTTPS request, carries besides. query: what the target
+        of each HTTPS request has besides. signer: signs each HTTPS request. None of them is in the repr.
     """
 
     host: str
@@ -94,6 +110,28 @@ class Attempt:
     tls: TlsPlan | None = None
     username: str | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
+    authority: str = ""
+    proxy: Proxy | None = None
+    interface: str | None = None
+    source_address: str | None = None
+    websocket_path: str | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    query: str = field(default="", repr=False)
+    signer: RequestSigner | None = field(default=None, repr=False)
+
+
+class RequestSigner(Protocol):
+    """Signs the HTTPS requests of one connection."""
+
+    def sign(
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, now: datetime
+    ) -> dict[str, str]:
+        """The headers to add. now: an aware time."""
+        ...
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether what it signs with ends soon, so that another connection is to be made."""
+        ...
 
 
 class Route(ABC):
@@ -102,14 +140,46 @@ class Route(ABC):
     @property
     @abstractmethod
     def protocol(self) -> str:
-        """What is spoken: "mqtt" for MQTT over a stream of bytes."""
+        """What is spoken: "mqtt", "wss" for MQTT over WebSockets (without TLS "ws"), or "https" for HTTP/1.1."""
+
+    @property
+    def limits(self) -> AwsIotLimits | None:
+        """What the service allows one connection beyond what its CONNACK can tell; None where nothing is known."""
+        return None
+
+    @property
+    def max_connection_s(self) -> float | None:
+        """How many seconds the service keeps one connection open; None for as long as it is used.
+
+        A client is back on another one before that.
+        """
+        return None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether what `prepare` makes is signed with the time, so that it counts with a clock that is right alone."""
+        return False
 
     @abstractmethod
     def prepare(self, now: datetime) -> Attempt:
         """Everything for one connection attempt, afresh: call it again for the next one.
 
-        now: an aware time, for what is signed or expires. May read files, so a client calls it away from its loop.
+        now: an aware time, for what is signed or expires. May read files, or ask for credentials over a network, so a
+        client calls it away from its loop.
         """
+
+    def preflight(self, *, now: datetime | None = None) -> Preflight:
+        """Look at what a client will send first over this route, without sending anything.
+
+        The report has the ClientHello that the `ssl` module makes for it, decoded, and what was checked: SNI and ALPN
+        against what the service accepts, versions, the files of the certificate, and what was overridden. Each finding
+        says what to do. Reads files, so not to be called on an event loop's thread.
+
+        now: an aware time to judge dates by; None for the clock's.
+        """
+        from .preflight import check_route
+
+        return check_route(self, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +188,22 @@ class Tls:
 
     certificate: the client's own, or None where the broker asks for none. ca: as in `X509`; it wins over that one's.
     alpn: one name to offer, or None. server_name: what SNI and the certificate check use in place of the host.
+
+    Raises CredentialsError where `ca` can be neither a path nor what is in a file.
     """
 
     certificate: X509 | None = None
-    ca: str | os.PathLike[str] | None = None
+    ca: Source | None = None
     alpn: str | None = None
     server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ca is not None:
+            read_source(self.ca, "ca")
+
+    def __repr__(self) -> str:
+        ca = None if self.ca is None else describe_source(self.ca)
+        return f"Tls(certificate={self.certificate!r}, ca={ca}, alpn={self.alpn!r}, server_name={self.server_name!r})"
 
 
 # The letters of host names, and the underscore that some private networks use. Upper case is as good as lower case.
@@ -164,6 +244,27 @@ def read_port(port: int, name: str = "port") -> int:
     if type(port) is not int or not 1 <= port <= 65535:
         raise RouteError(f"{name}: an int from 1 to 65535 is expected, not {port!r}")
     return port
+
+
+def read_interface(interface: object) -> str | None:
+    """The name of a network interface, or None. Raises RouteError unless Linux could have one of that name."""
+    if interface is None:
+        return None
+    # IFNAMSIZ is 16, with the zero byte at the end; dev_valid_name() of the kernel refuses these.
+    if not isinstance(interface, str) or not re.fullmatch(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}", interface):
+        raise RouteError('interface: the name of a network interface is expected, such as "eth0" or "wwan0"')
+    return interface
+
+
+def read_source_address(address: object) -> str | None:
+    """An address to connect from, without brackets, or None. Raises RouteError unless it is an IPv4 or IPv6 address."""
+    if address is None:
+        return None
+    if isinstance(address, str):
+        bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+        if is_ip_literal(bare):
+            return bare
+    raise RouteError("source_address: an IPv4 or IPv6 address of this machine is expected")
 
 
 def read_alpn(alpn: str | EllipsisType | None, default: str | None = None) -> tuple[str, ...]:

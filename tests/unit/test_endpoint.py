@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 
 import iotwire
-from iotwire import ROUTES, X509, Broker, CredentialsError, Endpoint, RouteError, Tls
+from iotwire import ROUTES, X509, Broker, CredentialsError, CustomAuth, Endpoint, Proxy, RouteError, SigV4, Tls
 from iotwire.route import TlsPlan
+from iotwire.sigv4 import Credentials
 from iotwire.transport import make_client_context
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 HOST = "a1b2c3d4e5-ats.iot.eu-central-1.amazonaws.com"
 DEVICE = X509("device.pem", "device.key", ca="root.pem")
+AUTHENTICATIONS = {
+    "x509": DEVICE,
+    "sigv4": SigV4(Credentials("AKIDEXAMPLE", "secret")),
+    "custom": CustomAuth("authorizer"),
+}
 
 
 class Claims:
@@ -63,6 +69,21 @@ def test_mqtt_with_a_certificate_goes_to_443_with_alpn() -> None:
     assert attempt.tls.alpn == ("x-amzn-mqtt-ca",)
 
 
+@pytest.mark.parametrize(
+    ("port", "row", "alpn", "authority"),
+    [(443, 7, ("x-amzn-http-ca",), HOST), (8443, 8, (), f"{HOST}:8443"), (None, 7, ("x-amzn-http-ca",), HOST)],
+)
+def test_https_with_a_certificate_goes_to_443_with_alpn_and_to_8443_without(
+    port: int | None, row: int, alpn: tuple[str, ...], authority: str
+) -> None:
+    route = Endpoint(HOST, ports={443: 44300, 8443: 48443}).route("https", DEVICE, port=port)
+    attempt = route.prepare(NOW)
+    assert (route.protocol, route.row.number) == ("https", row)
+    assert attempt.port == {443: 44300, 8443: 48443}[route.row.port]
+    assert attempt.tls == TlsPlan(HOST, alpn, certificate=DEVICE, ca="root.pem")
+    assert attempt.authority == authority  # the service's own port, not the local one
+
+
 def test_a_service_port_is_mapped_to_a_local_one() -> None:
     endpoint = Endpoint(HOST, ports={8883: 41883})
     assert endpoint.route("mqtt", DEVICE).prepare(NOW).port == 41883
@@ -97,29 +118,31 @@ def test_an_alpn_name_that_tls_cannot_carry_is_refused(alpn: str) -> None:
 @pytest.mark.parametrize("protocol", ["mqtt", "wss", "https"])
 @pytest.mark.parametrize("authentication", ["x509", "sigv4", "custom"])
 @pytest.mark.parametrize("port", [None, 443, 8443, 8883, 1883])
-def test_what_the_service_does_not_accept_is_told_from_what_is_not_built(
+def test_what_the_service_accepts_is_a_route_and_what_it_does_not_is_answered_with_what_it_does(
     protocol: str, authentication: str, port: int | None
 ) -> None:
-    auth = DEVICE if authentication == "x509" else Claims(authentication)
     accepted = [
         row
         for row in ROUTES
         if (row.protocol, row.authentication) == (protocol, authentication) and port in (None, row.port)
     ]
     endpoint = Endpoint(HOST)
-    if any(row.number in (1, 2) for row in accepted):
-        assert endpoint.route(protocol, auth, port=port).row in accepted
+    if accepted:
+        assert endpoint.route(protocol, AUTHENTICATIONS[authentication], port=port).row in accepted
         return
     with pytest.raises(RouteError) as caught:
-        endpoint.route(protocol, auth, port=port)
-    if accepted:
-        assert "not in this release" in str(caught.value)
-        assert str(accepted[0]) in str(caught.value)
-    else:
-        message = str(caught.value)
-        assert message.startswith("the service does not accept")
-        alternatives = [row for row in ROUTES if row.protocol == protocol]
-        assert any(str(row) in message for row in alternatives)
+        endpoint.route(protocol, AUTHENTICATIONS[authentication], port=port)
+    message = str(caught.value)
+    assert message.startswith("the service does not accept")
+    alternatives = [row for row in ROUTES if row.protocol == protocol]
+    assert any(str(row) in message for row in alternatives)
+
+
+@pytest.mark.parametrize("authentication", ["x509", "sigv4", "custom"])
+def test_what_says_how_to_authenticate_and_is_nothing_of_the_kind_is_refused(authentication: str) -> None:
+    protocol = next(row.protocol for row in ROUTES if row.authentication == authentication)
+    with pytest.raises(RouteError, match=r"auth: .* is expected, not a Claims"):
+        Endpoint(HOST).route(protocol, Claims(authentication))
 
 
 def test_a_wrong_port_is_answered_with_the_right_ones() -> None:
@@ -142,6 +165,33 @@ def test_an_endpoint_that_is_an_ip_address_is_refused_because_sni_cannot_carry_i
         Endpoint(host)
     assert host in str(caught.value)
     assert "SNI" in str(caught.value)
+
+
+REGIONS = {
+    "a1b2c3d4e5-ats.iot.eu-central-1.amazonaws.com": "eu-central-1",
+    "A1B2C3D4E5-ATS.IOT.EU-CENTRAL-1.AMAZONAWS.COM": "eu-central-1",
+    "a1b2c3d4e5.iot.us-east-1.amazonaws.com": "us-east-1",
+    "a1b2c3d4e5.ats.iot.cn-north-1.amazonaws.com.cn": "cn-north-1",
+    "data.iot.ap-southeast-2.amazonaws.com": "ap-southeast-2",
+    "data.iot-fips.us-gov-west-1.amazonaws.com": "us-gov-west-1",
+    "c1.credentials.iot.eu-west-1.amazonaws.com": "eu-west-1",
+    "a1b2c3d4e5-ats.iot.eusc-de-east-1.amazonaws.eu": "eusc-de-east-1",
+    "vpce-0a1b2c3d-4e5f.data.iot.us-west-2.vpce.amazonaws.com": "us-west-2",
+    "vpce-0a1b2c3d-4e5f-us-west-2a.data.iot.us-west-2.vpce.amazonaws.com": "us-west-2",
+    "vpce-0a1b2c3d-4e5f.iot.data.us-west-2.vpce.amazonaws.com": "us-west-2",
+    "iot.example.com": None,
+    "a-ats.iot.eu-central-1.amazonaws.com.example": None,
+    "a-ats.iot.eu-central-1.amazonaws.example": None,
+    "a-ats.iot.central.amazonaws.com": None,
+    "s3.eu-central-1.amazonaws.com": None,
+    "patriot.eu-central-1.amazonaws.com": None,
+}
+
+
+@pytest.mark.parametrize(("host", "region"), REGIONS.items())
+def test_the_region_is_read_from_a_name_of_the_service(host: str, region: str | None) -> None:
+    assert Endpoint(host).region == region
+    assert Endpoint(host, region="eu-north-1").region == "eu-north-1"
 
 
 NO_HOSTS = [
@@ -226,9 +276,40 @@ def test_the_tls_settings_of_a_broker() -> None:
         plan(Tls(server_name="not a name"))
 
 
-def test_a_websocket_path_is_not_in_this_release() -> None:
-    with pytest.raises(RouteError, match="not in this release"):
-        Broker("broker.example", 8080, websocket_path="/mqtt")
+WAY = {"proxy": Proxy("socks5://proxy.example:1080"), "interface": "wwan0", "source_address": "2001:db8::1"}
+
+
+def test_a_route_says_which_way_its_connections_take() -> None:
+    for attempt in (
+        Endpoint(HOST).route("mqtt", DEVICE, **WAY).prepare(NOW),  # type: ignore[arg-type]
+        Broker("broker.example", 1883, **WAY).prepare(NOW),  # type: ignore[arg-type]
+    ):
+        assert {name: getattr(attempt, name) for name in WAY} == WAY
+    for attempt in (Endpoint(HOST).route("mqtt", DEVICE).prepare(NOW), Broker("broker.example", 1883).prepare(NOW)):
+        assert {getattr(attempt, name) for name in WAY} == {None}
+    assert "wwan0" in repr(Broker("broker.example", 1883, **WAY))  # type: ignore[arg-type]
+
+
+NO_WAYS = [
+    *[("interface", each) for each in ("", "x" * 16, "a b", "a/b", "a:b", ".", "..", "a\0", "größe", b"eth0", 7)],
+    *[("source_address", each) for each in ("", "eth0", "localhost", "192.0.2.1:0", "192.0.2.0/24", b"192.0.2.1", 7)],
+    *[("proxy", each) for each in ("http://user:secret@proxy.example:3128", 7)],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NO_WAYS)
+def test_a_way_that_cannot_be_is_refused(name: str, value: object) -> None:
+    for make in (
+        lambda: Endpoint(HOST).route("mqtt", DEVICE, **{name: value}),  # type: ignore[arg-type]
+        lambda: Broker("broker.example", 1883, **{name: value}),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(RouteError, match=name) as caught:
+            make()
+        assert "secret" not in str(caught.value)
+
+
+def test_a_source_address_may_stand_in_brackets() -> None:
+    assert Broker("broker.example", 1883, source_address="[::1]").prepare(NOW).source_address == "::1"
 
 
 def test_no_secret_shows_in_a_repr() -> None:

@@ -1,9 +1,10 @@
-"""The only code that touches sockets: TCP and TLS for asyncio, feeding the decoder directly."""
+"""The only code that touches sockets: TCP and TLS, through proxies and over chosen uplinks."""
 
 from __future__ import annotations
 
 from .connect import open_stream
-from .stream import PacketReceiver, PacketStream
+from .steps import StepTimeouts
+from .stream import PacketReceiver, PacketStream, Stream
 from .tls import make_client_context
 
-__all__ = ["PacketReceiver", "PacketStream", "make_client_context", "open_stream"]
+__all__ = ["PacketReceiver", "PacketStream", "StepTimeouts", "Stream", "make_client_context", "open_stream"]

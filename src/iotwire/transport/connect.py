@@ -1,69 +1,150 @@
-"""Opening a connection, and telling in words why it could not be opened."""
+"""Opening a connection for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConnectError
 from ..route import Attempt
-from .stream import PacketStream
-from .tcp import connect_tcp
-from .tls import make_client_context
+from .explain import alert_of, describe_end, describe_tls_error, explaining
+from .proxies import Tunnel, make_tunnel
+from .steps import Progress, StepTimeouts
+from .stream import Stream
+from .tcp import Uplink, connect_tcp, watch_link
+from .tls import TlsContexts
 
-__all__ = ["describe_tls_error", "open_stream"]
+__all__ = ["alert_of", "connect_socket", "describe_end", "describe_tls_error", "explaining", "open_stream"]
 
-# Seconds that TLS waits for the peer's close_notify. `PacketStream.close` has a bound of its own.
+# Seconds that TLS waits for the peer's close_notify. `Stream.close` has a bound of its own.
 CLOSE_NOTIFY_S = 5.0
+# Seconds that asyncio would wait for the handshake after ours have run out: ours are to be told of.
+HANDSHAKE_SLACK_S = 60.0
 
 
-async def open_stream(attempt: Attempt, make_stream: Callable[[], PacketStream], *, timeout_s: float) -> PacketStream:
-    """Connect, over TCP or TLS, within `timeout_s` seconds (more than 0).
+async def open_stream(
+    attempt: Attempt,
+    make_stream: Callable[[], Stream],
+    *,
+    timeout_s: float,
+    dead_link_timeout_s: float | None = None,
+    contexts: TlsContexts,
+    step_timeouts: StepTimeouts | None = None,
+) -> Stream:
+    """Connect, over TCP, TLS or a WebSocket, through a proxy or not, within `timeout_s` seconds (more than 0).
+
+    dead_link_timeout_s: see `watch_link`; None leaves it to the operating system. contexts: where TLS contexts are.
+    step_timeouts: for each step by itself.
 
     Raises ConnectError where that fails, CredentialsError where a file of the attempt cannot be used.
     """
-    place = f"[{attempt.host}]:{attempt.port}" if ":" in attempt.host else f"{attempt.host}:{attempt.port}"
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _open(attempt, make_stream, timeout_s)
-    except TimeoutError as error:  # ours, or the operating system's ETIMEDOUT
-        limit = "" if error.errno else f" within {timeout_s:g} s"
-        raise ConnectError(f"no answer from {place}{limit}") from None
-    except ssl.SSLError as error:
-        raise ConnectError(f"TLS with {place} failed: {describe_tls_error(error)}") from error
-    except socket.gaierror as error:
-        raise ConnectError(f"cannot resolve {attempt.host}: {error.strerror}") from error
-    except UnicodeError as error:
-        raise ConnectError(f"{attempt.host} is not a name that DNS can carry") from error
-    except OSError as error:
-        raise ConnectError(f"cannot connect to {place}: {error.strerror or error}") from error
+    progress = Progress(timeout_s, step_timeouts)
+    with explaining(attempt, progress):
+        return await _open(attempt, make_stream, progress, dead_link_timeout_s, contexts)
 
 
-async def _open(attempt: Attempt, make_stream: Callable[[], PacketStream], timeout_s: float) -> PacketStream:
+async def _open(
+    attempt: Attempt,
+    make_stream: Callable[[], Stream],
+    progress: Progress,
+    dead_link_timeout_s: float | None,
+    contexts: TlsContexts,
+) -> Stream:
     loop = asyncio.get_running_loop()
     tls: dict[str, Any] = {}
     if attempt.tls is not None:
-        tls = {
+        async with asyncio.timeout(progress.left()):
             # In a thread: the operating system's certificate authorities take tens of milliseconds on a board.
-            "ssl": await asyncio.to_thread(make_client_context, attempt.tls),
-            "server_hostname": attempt.tls.server_name,  # no SNI for an IP address, but the certificate must name it
-            "ssl_handshake_timeout": timeout_s,
-            "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
-        }
-    connected = await connect_tcp(attempt.host, attempt.port)
-    _, stream = await loop.create_connection(make_stream, sock=connected, **tls)
+            context = await asyncio.to_thread(contexts.get, attempt.tls)
+    connected = await connect_socket(attempt, progress, dead_link_timeout_s)
+    try:
+        if attempt.tls is not None:
+            progress.enter("tls")
+            tls = {
+                "ssl": context,
+                "server_hostname": attempt.tls.server_name,  # no SNI for an IP address: the certificate must name it
+                "ssl_handshake_timeout": progress.left() + HANDSHAKE_SLACK_S,
+                "ssl_shutdown_timeout": CLOSE_NOTIFY_S,
+            }
+        left = progress.left()
+    except BaseException:
+        connected.close()
+        raise
+    if attempt.websocket_path is not None:
+        stream = await _open_websocket(attempt, make_stream, connected, progress, tls)
+    else:
+        async with asyncio.timeout(left):
+            _, stream = await loop.create_connection(make_stream, sock=connected, **tls)
+    stream.take_socket(connected)
     return stream
 
 
-def describe_tls_error(error: ssl.SSLError) -> str:
-    """What went wrong, in words: a verification failure, the peer's alert, or OpenSSL's name of the failure."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not accepted: {error.verify_message}"
-    reason = (error.reason or "").replace("_", " ").lower()
-    for prefix in ("tlsv1 alert ", "tlsv13 alert ", "sslv3 alert ", "tlsv1 ", "sslv3 "):
-        if reason.startswith(prefix):
-            return f'the server sent the alert "{reason.removeprefix(prefix)}"'
-    return reason or "the connection was closed during the handshake"
+async def _open_websocket(
+    attempt: Attempt,
+    make_stream: Callable[[], Stream],
+    connected: socket.socket,
+    progress: Progress,
+    tls: dict[str, Any],
+) -> Stream:
+    """TLS, if the route has it, and the upgrade in it."""
+    from .upgrade import Upgrade
+    from .websocket import WebSocketTransport  # what few routes need
+
+    loop = asyncio.get_running_loop()
+    try:
+        websocket = WebSocketTransport(Upgrade(attempt))
+        left = progress.left()
+    except BaseException:
+        connected.close()
+        raise
+    try:
+        async with asyncio.timeout(left):
+            await loop.create_connection(lambda: websocket, sock=connected, **tls)
+        progress.enter("websocket")
+        async with asyncio.timeout(progress.left()):
+            await websocket.upgraded
+        stream = make_stream()
+        websocket.begin(stream)
+    except TimeoutError:
+        websocket.give_up()
+        raise
+    finally:
+        if not websocket.has_begun:
+            websocket.abort()
+    return stream
+
+
+async def connect_socket(
+    attempt: Attempt, progress: Progress, dead_link_timeout_s: float | None = None
+) -> socket.socket:
+    """A socket that reaches the endpoint, through a proxy or not; it does not block, and has no TLS yet.
+
+    Raises what `explaining` can explain.
+    """
+    proxy = attempt.proxy
+    host, port = (attempt.host, attempt.port) if proxy is None else (proxy.host, proxy.port)
+    uplink = Uplink(attempt.interface, attempt.source_address)
+    connected = await connect_tcp(host, port, uplink=uplink, progress=progress)
+    try:
+        if dead_link_timeout_s is not None:
+            watch_link(connected, dead_link_timeout_s)
+        if proxy is not None:
+            progress.enter("proxy")
+            async with asyncio.timeout(progress.left()):
+                await _open_tunnel(connected, make_tunnel(proxy, attempt.host, attempt.port))
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+async def _open_tunnel(connected: socket.socket, tunnel: Tunnel) -> None:
+    loop = asyncio.get_running_loop()
+    said = tunnel.start()
+    while True:
+        if said:
+            await loop.sock_sendall(connected, said)
+        if tunnel.is_open:
+            return
+        said = tunnel.receive(await loop.sock_recv(connected, 4096))

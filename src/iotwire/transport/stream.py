@@ -1,8 +1,8 @@
-"""A connection as packets in and bytes out.
+"""A connection, as asyncio protocols for plain TCP and for TLS alike.
 
-`PacketStream` is an asyncio protocol for plain TCP and for TLS alike, for the client's side and for the server's. Bytes
-are received straight into the decoder's buffer; what is written in one turn of the event loop leaves in one system
-call. What the packets mean is the business of its `PacketReceiver`.
+`Stream` is what both ends of a connection share: bytes are received straight into a decoder's buffer, and what is
+written in one turn of the event loop leaves in one system call. `PacketStream` is a server's end: packets in and bytes
+out. The client's end, over a session, is `iotwire.client.link.Link`.
 
 Nothing here grows without bound. Reading: the decoder stores at most one packet, of at most its `max_packet_size`.
 Writing: callers that make data of their own accord wait in `writable`; answers to what was read are not waited for, but
@@ -12,15 +12,18 @@ when too many of them pile up, because the peer does not read, reading stops unt
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from ..errors import WireError
 from ..mqtt import Decoder, Packet
+from .tls import ClientContext
 
-__all__ = ["PacketReceiver", "PacketStream"]
+__all__ = ["PacketReceiver", "PacketStream", "Source", "Stream"]
 
 # Written bytes that are gathered before they are handed over within a turn of the loop.
 GATHER_BYTES = 64 * 1024
@@ -33,42 +36,55 @@ BACKLOG_BYTES = 1024 * 1024
 READ_BYTES = 64 * 1024
 
 
-class PacketReceiver(Protocol):
-    """Whoever owns a `PacketStream` and gives its packets a meaning. Called from the event loop, never re-entered."""
+class Source(Protocol):
+    """Who gives a stream the memory to receive into: a `Decoder`, a `Session`, or what reads answers over HTTP."""
 
-    def packets_received(self, packets: Sequence[Packet]) -> None:
-        """Take these packets, in order. A WireError raised in here is treated like one of the decoder's."""
-
-    def peer_failed(self, error: WireError) -> None:
-        """The peer broke the protocol. No more packets will come; answer, and close the stream."""
-
-    def stream_lost(self, error: Exception | None) -> None:
-        """The connection has ended: None after a clean end. Called once, and nothing after it."""
+    def get_buffer(self, sizehint: int = -1) -> memoryview: ...
 
 
-class PacketStream(asyncio.BufferedProtocol):
-    """One connection. Made before the connection is, and given to the event loop as its protocol."""
+class Stream(asyncio.BufferedProtocol, ABC):
+    """One connection. Made before the connection is, and given to the event loop as its protocol.
 
-    def __init__(self, decoder: Decoder, receiver: PacketReceiver) -> None:
-        self._decoder = decoder
-        self._receiver = receiver
+    source: whose buffer is received into.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._flush_is_due = False
+        self.flush_is_due = False
         self._writing_paused = False
-        self._writers: deque[asyncio.Future[None]] = deque()
+        self._writers: list[asyncio.Future[None]] = []
         self._reading_held_by: set[str] = set()
         self._scratch: bytearray | None = None  # once set, what arrives is thrown away
+        self._is_ending = False  # all that is written is on its way to the transport
         self._is_closing = False
         self._is_lost = False
         self._end_timer: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
         self.peer = "unknown"  # the other end, such as "127.0.0.1:8883" or "[::1]:8883"
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.last_sent_at = self.last_received_at = self._loop.time()
+
+    def take_socket(self, connected: socket.socket) -> None:
+        """Told which socket the transport has."""
+
+    # What the two ends do in their own ways.
+
+    @abstractmethod
+    def _receive(self, nbytes: int) -> None:
+        """So many bytes have come into the buffer."""
+
+    @abstractmethod
+    def _take_written(self) -> list[bytes]:
+        """What is to leave now."""
+
+    @property
+    @abstractmethod
+    def _written_bytes(self) -> int:
+        """How many bytes that would be."""
+
+    @abstractmethod
+    def _lose(self, error: Exception | None) -> None:
+        """The connection has ended: None after a clean end. Called once, and nothing after it."""
 
     # What asyncio calls.
 
@@ -83,26 +99,11 @@ class PacketStream(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> Any:  # a memoryview: asyncio's stub has no better type
         if self._scratch is not None:
             return memoryview(self._scratch)
-        return self._decoder.get_buffer(READ_BYTES if sizehint <= 0 else min(sizehint, READ_BYTES))
+        return self._source.get_buffer(READ_BYTES if sizehint <= 0 else min(sizehint, READ_BYTES))
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.bytes_received += nbytes
-        self.last_received_at = self._loop.time()
-        if self._scratch is not None:
-            return
-        try:
-            try:
-                packets = self._decoder.buffer_updated(nbytes)
-            except WireError as error:
-                # What came before the error is as good as ever, and may be what explains it (a DISCONNECT).
-                self._receiver.packets_received(error.packets)
-                raise
-            if packets:
-                self._receiver.packets_received(packets)
-        except WireError as error:
-            if self._scratch is None:
-                self.discard_input()
-                self._receiver.peer_failed(error)
+        if self._scratch is None:
+            self._receive(nbytes)
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -110,58 +111,65 @@ class PacketStream(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._writing_paused = False
         self.resume_reading("backlog")
-        self._wake_writers()
+        self.flush()
+        if not self._writing_paused:
+            self._wake_writers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = self._is_lost = True
         if self._end_timer is not None:
             self._end_timer.cancel()
-        self._gathered.clear()
-        self._gathered_bytes = 0
         self._wake_writers()
         if not self._lost.done():
             self._lost.set_result(None)
-        self._receiver.stream_lost(exc)
+        self._lose(exc)
 
     # Writing.
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, together with all else that is written in this turn of the event loop.
-
-        Never waits: for answers to what was read. What a caller sends of its own accord awaits `writable` first.
-        """
-        if self._is_closing:
-            return
-        self._gathered.append(data)
-        self._gathered_bytes += len(data)
-        if not self._flush_is_due:
-            self._flush_is_due = True
+    def flush_soon(self) -> None:
+        """Hand over what is written at the end of this turn of the event loop."""
+        if not self.flush_is_due:
+            self.flush_is_due = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Hand over what is gathered now, without waiting for the end of the turn."""
-        self._flush_is_due = False
-        if not self._gathered or self._transport is None or self._is_lost:
-            return
-        data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
-        self._gathered.clear()
-        self._gathered_bytes = 0
-        self.bytes_sent += len(data)
-        self.last_sent_at = self._loop.time()
-        self._transport.write(data)
+        """Hand over what is written now, without waiting for the end of the turn."""
+        self.flush_is_due = False
+        if not self._writing_paused:
+            self._hand_over()
+        # What the transport has no room for stays here: it would copy all it has with each write.
         if self._writing_paused and not self._is_closing and self.backlog_bytes > BACKLOG_BYTES:
             self.pause_reading("backlog")
+
+    def _hand_over(self) -> None:
+        """Give the transport what is written, until it says that it is too much."""
+        if self._transport is None or self._is_lost:
+            return
+        while written := self._take_written():
+            self._transport.write(written[0] if len(written) == 1 else b"".join(written))
+            if self._writing_paused and not self._is_ending:
+                break
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes written that have not left yet."""
         if self._transport is None or self._is_lost:
             return 0
-        return self._gathered_bytes + self._transport.get_write_buffer_size()
+        return self._written_bytes + self._transport.get_write_buffer_size()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the transport takes more."""
+        return not self._writing_paused
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether `writable` would not wait."""
+        return not self._writing_paused and self._written_bytes < GATHER_BYTES
 
     async def writable(self) -> None:
         """Wait until there is room to write, or until the connection is closing: look at `is_closing` then."""
-        if self._gathered_bytes >= GATHER_BYTES:
+        if self._written_bytes >= GATHER_BYTES:
             self.flush()
             # A caller that never has to wait would keep every other task from running.
             await asyncio.sleep(0)
@@ -175,8 +183,8 @@ class PacketStream(asyncio.BufferedProtocol):
                     self._writers.remove(writer)
 
     def _wake_writers(self) -> None:
-        while self._writers:
-            writer = self._writers.popleft()
+        writers, self._writers = self._writers, []
+        for writer in writers:
             if not writer.done():
                 writer.set_result(None)
 
@@ -198,9 +206,6 @@ class PacketStream(asyncio.BufferedProtocol):
     def is_reading(self) -> bool:
         return not self._reading_held_by
 
-    def is_held_by(self, reason: str) -> bool:
-        return reason in self._reading_held_by
-
     def discard_input(self) -> None:
         """Throw away all that arrives from now on; the decoder is not touched again."""
         if self._scratch is None:
@@ -217,7 +222,8 @@ class PacketStream(asyncio.BufferedProtocol):
         if self._is_closing or self._transport is None:
             return
         self.discard_input()
-        self.flush()
+        self._is_ending = True
+        self._hand_over()
         if self._reading_held_by:
             self._reading_held_by.clear()
             self._transport.resume_reading()
@@ -225,7 +231,8 @@ class PacketStream(asyncio.BufferedProtocol):
         self._wake_writers()
         if linger:
             if self._transport.can_write_eof():  # plain TCP: the peer sees the end and can still answer
-                self._transport.write_eof()
+                with suppress(OSError):  # the peer has closed, and answered what was written with a reset
+                    self._transport.write_eof()
             self._end_timer = self._loop.call_later(timeout_s / 2, self._close_now, timeout_s / 2)
         else:
             self._close_now(timeout_s)
@@ -247,6 +254,11 @@ class PacketStream(asyncio.BufferedProtocol):
     def is_closing(self) -> bool:
         return self._is_closing
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection has ended."""
+        return self._is_lost
+
     async def wait_lost(self) -> None:
         """Wait until the connection has ended."""
         await asyncio.shield(self._lost)
@@ -260,12 +272,88 @@ class PacketStream(asyncio.BufferedProtocol):
         return None if session is None else session.selected_alpn_protocol()
 
     @property
+    def peer_certificate_name(self) -> str | None:
+        """The common name of the certificate that the other side has shown, and that was checked; None without."""
+        session = self._tls_session
+        certificate: Any = None if session is None else session.getpeercert()
+        names = {name: value for attributes in (certificate or {}).get("subject", ()) for name, value in attributes}
+        return names.get("commonName")
+
+    @property
     def security(self) -> str:
         """How the connection is protected, such as "TLSv1.3, TLS_AES_256_GCM_SHA384"; "none" on plain TCP."""
         session = self._tls_session
         cipher = None if session is None else session.cipher()
         return "none" if session is None or cipher is None else f"{session.version()}, {cipher[0]}"
 
+    def remember_tls_session(self) -> None:
+        """Keep what the server has given for the next connection to go on with."""
+        tls = self._tls_session
+        if tls is not None and isinstance(tls.context, ClientContext):
+            tls.context.keep_session(tls)
+
     @property
     def _tls_session(self) -> ssl.SSLObject | None:
         return None if self._transport is None else self._transport.get_extra_info("ssl_object")
+
+
+class PacketReceiver(Protocol):
+    """Whoever owns a `PacketStream` and gives its packets a meaning. Called from the event loop, never re-entered."""
+
+    def packets_received(self, packets: Sequence[Packet]) -> None:
+        """Take these packets, in order. A WireError raised in here is treated like one of the decoder's."""
+
+    def peer_failed(self, error: WireError) -> None:
+        """The peer broke the protocol. No more packets will come; answer, and close the stream."""
+
+    def stream_lost(self, error: Exception | None) -> None:
+        """The connection has ended: None after a clean end. Called once, and nothing after it."""
+
+
+class PacketStream(Stream):
+    """A server's end of a connection."""
+
+    def __init__(self, decoder: Decoder, receiver: PacketReceiver) -> None:
+        super().__init__(decoder)
+        self._decoder = decoder
+        self._receiver = receiver
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        self.last_received_at = self._loop.time()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, together with all else that is written in this turn of the event loop. Never waits."""
+        if self._is_closing:
+            return
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+        self.flush_soon()
+
+    def _take_written(self) -> list[bytes]:
+        written, self._gathered = self._gathered, []
+        self._gathered_bytes = 0
+        return written
+
+    @property
+    def _written_bytes(self) -> int:
+        return self._gathered_bytes
+
+    def _receive(self, nbytes: int) -> None:
+        self.last_received_at = self._loop.time()
+        try:
+            try:
+                packets = self._decoder.buffer_updated(nbytes)
+            except WireError as error:
+                # What came before the error is as good as ever, and may be what explains it (a DISCONNECT).
+                self._receiver.packets_received(error.packets)
+                raise
+            if packets:
+                self._receiver.packets_received(packets)
+        except WireError as error:
+            if self._scratch is None:
+                self.discard_input()
+                self._receiver.peer_failed(error)
+
+    def _lose(self, error: Exception | None) -> None:
+        self._take_written()
+        self._receiver.stream_lost(error)
