@@ -6,8 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from iotwire import X509, Broker, Client, ConnectError, ConnectionLostError, Endpoint, PublishError, Route, Tls
+from brokers import Mosquitto, find_program, free_ports
+from iotwire import X509, Broker, Client, ConnectError, ConnectionLostError, Endpoint, Route, Tls
 from iotwire.mqtt import Subscription, Will
 from scripted import asynchronous
 
 pytestmark = pytest.mark.broker
 
-START_TIMEOUT_S = 10.0
 HOST = "a1b2c3-ats.iot.local.test"
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", [4, 5])
@@ -29,8 +27,8 @@ EVERY_ROUTE = pytest.mark.parametrize("way", ["tcp", "tls", "tls by name", "endp
 
 
 @dataclass(frozen=True)
-class Mosquitto:
-    """A running broker. addresses: those of 127.0.0.1 and ::1 that it listens on."""
+class Listeners:
+    """Those of a running mosquitto. addresses: the ones of 127.0.0.1 and ::1 that it listens on."""
 
     plain_port: int
     tls_port: int
@@ -49,15 +47,6 @@ class Mosquitto:
         return Endpoint(HOST, ports={8883: self.tls_port}, address=address).route("mqtt", self.device)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that are free on every address at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def has_ipv6_loopback() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -67,7 +56,7 @@ def has_ipv6_loopback() -> bool:
 
 
 @pytest.fixture(scope="module")
-def mosquitto(mosquitto_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     pytest.importorskip("cryptography", reason="the broker's certificates are made with the package cryptography")
     from iotwire.emulator.pki import Authority
 
@@ -77,11 +66,10 @@ def mosquitto(mosquitto_program: str, tmp_path_factory: pytest.TempPathFactory) 
     (other := folder / "other").mkdir()
     stranger = Authority(other).issue_device("stranger")
     addresses = ("127.0.0.1", "::1") if has_ipv6_loopback() else ("127.0.0.1",)
-    plain, tls, password = free_ports(3)
-    settings = ["per_listener_settings true", "persistence false", "log_dest stderr"]
+    tls, password = free_ports(2)
+    further = []
     for address in addresses:
-        settings += [f"listener {plain} {address}", "allow_anonymous true"]
-        settings += [
+        further += [
             f"listener {tls} {address}",
             "allow_anonymous true",
             f"cafile {server.ca}",
@@ -90,49 +78,12 @@ def mosquitto(mosquitto_program: str, tmp_path_factory: pytest.TempPathFactory) 
             "require_certificate true",
         ]
     passwords = folder / "passwords"
-    subprocess.run(
-        [_beside(mosquitto_program, "mosquitto_passwd"), "-b", "-c", str(passwords), "gateway", "secret-word"],
-        check=True,
-    )
+    subprocess.run([find_program("mosquitto_passwd"), "-b", "-c", str(passwords), "gateway", "secret-word"], check=True)
     passwords.chmod(0o644)
-    settings += [f"listener {password} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
-    if os.geteuid() == 0:
-        settings.append("user root")  # or it would give up the right to read its own key
-    configuration = folder / "mosquitto.conf"
-    configuration.write_text("\n".join(settings) + "\n")
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen([mosquitto_program, "-c", str(configuration)], stdout=output, stderr=output)
-    try:
-        _wait_until_listening(process, [plain, tls, password], log)
+    further += [f"listener {password} 127.0.0.1", "allow_anonymous false", f"password_file {passwords}"]
+    with Mosquitto(folder, addresses=addresses, further=further) as broker:
         device = authority.issue_device("device")
-        yield Mosquitto(plain, tls, password, device, X509(stranger.cert, stranger.key, ca=server.ca), addresses)
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _beside(program: str, name: str) -> str:
-    import shutil
-
-    return shutil.which(name) or str(Path(program).with_name(name))
-
-
-def _wait_until_listening(process: subprocess.Popen[bytes], ports: list[int], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    for port in ports:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    pytest.fail(f"mosquitto did not start: {log.read_text(errors='replace')}")
-                threading.Event().wait(0.02)
+        yield Listeners(broker.port, tls, password, device, X509(stranger.cert, stranger.key, ca=server.ca), addresses)
 
 
 def seen(message: Any) -> tuple[str, bytes, int, bool]:
@@ -142,9 +93,9 @@ def seen(message: Any) -> tuple[str, bytes, int, bool]:
 @BOTH_VERSIONS
 @EVERY_ROUTE
 @asynchronous
-async def test_messages_of_every_quality_of_service_arrive_once(mosquitto: Mosquitto, way: str, version: int) -> None:
+async def test_messages_of_every_quality_of_service_arrive_once(mosquitto: Listeners, way: str, version: int) -> None:
     for address in mosquitto.addresses:
-        async with Client(mosquitto.route(way, address), f"every-{version}", version=version) as client:
+        async with Client(mosquitto.route(way, address), f"every-{version}", version=version, limits=None) as client:
             prefix = f"every/{way}/{version}/{address}"
             assert await client.subscribe([f"{prefix}/+/0", Subscription(f"{prefix}/#", 2)]) == (0, 2)
             for qos in (0, 1, 2):
@@ -159,7 +110,7 @@ async def test_messages_of_every_quality_of_service_arrive_once(mosquitto: Mosqu
 
 @BOTH_VERSIONS
 @asynchronous
-async def test_many_messages_in_flight_arrive_in_order(mosquitto: Mosquitto, version: int) -> None:
+async def test_many_messages_in_flight_arrive_in_order(mosquitto: Listeners, version: int) -> None:
     count = 500
     async with (
         Client(mosquitto.route("tls"), "many-out", version=version, max_in_flight=50) as sender,
@@ -181,9 +132,9 @@ async def test_many_messages_in_flight_arrive_in_order(mosquitto: Mosquitto, ver
 
 @BOTH_VERSIONS
 @asynchronous
-async def test_large_messages_cross_in_both_directions(mosquitto: Mosquitto, version: int) -> None:
+async def test_large_messages_cross_in_both_directions(mosquitto: Listeners, version: int) -> None:
     payload = os.urandom(200_000)
-    async with Client(mosquitto.route("endpoint"), "large", version=version) as client:
+    async with Client(mosquitto.route("endpoint"), "large", version=version, limits=None) as client:
         await client.subscribe("large/#", 1)
         await asyncio.gather(*(client.publish(f"large/{i}", payload, qos=1) for i in range(20)))
         messages = client.messages()
@@ -192,7 +143,7 @@ async def test_large_messages_cross_in_both_directions(mosquitto: Mosquitto, ver
 
 @BOTH_VERSIONS
 @asynchronous
-async def test_retained_messages_come_with_the_subscription(mosquitto: Mosquitto, version: int) -> None:
+async def test_retained_messages_come_with_the_subscription(mosquitto: Listeners, version: int) -> None:
     topic = f"retained/{version}"
     async with Client(mosquitto.route("tcp"), "retained", version=version) as client:
         await client.publish(topic, b"state", qos=1, retain=True)
@@ -202,7 +153,7 @@ async def test_retained_messages_come_with_the_subscription(mosquitto: Mosquitto
 
 
 @asynchronous
-async def test_properties_and_aliases_cross_the_broker(mosquitto: Mosquitto) -> None:
+async def test_properties_and_aliases_cross_the_broker(mosquitto: Listeners) -> None:
     properties: dict[str, Any] = {
         "payload_format_indicator": 1,
         "response_topic": "answers",
@@ -213,8 +164,8 @@ async def test_properties_and_aliases_cross_the_broker(mosquitto: Mosquitto) -> 
     async with Client(mosquitto.route("tls"), "properties") as client:
         await client.subscribe("properties/#", 1, subscription_identifier=77)
         messages = client.messages()
-        await client.publish("properties/a", b"{}", qos=1, topic_alias=3, message_expiry_interval=60, **properties)
-        await client.publish("", b"[]", qos=1, topic_alias=3)
+        await client.publish("properties/a", b"{}", qos=1, message_expiry_interval=60, **properties)
+        await client.publish("properties/a", b"[]", qos=1)
         first, second = await anext(messages), await anext(messages)
         assert {name: getattr(first, name) for name in properties} == properties
         assert first.message_expiry_interval in (59, 60)
@@ -224,7 +175,7 @@ async def test_properties_and_aliases_cross_the_broker(mosquitto: Mosquitto) -> 
 
 @BOTH_VERSIONS
 @asynchronous
-async def test_a_will_is_published_when_the_connection_breaks(mosquitto: Mosquitto, version: int) -> None:
+async def test_a_will_is_published_when_the_connection_breaks(mosquitto: Listeners, version: int) -> None:
     async with Client(mosquitto.route("tcp"), "watcher", version=version) as watcher:
         await watcher.subscribe("wills/#", 1)
         messages = watcher.messages()
@@ -232,15 +183,16 @@ async def test_a_will_is_published_when_the_connection_breaks(mosquitto: Mosquit
             pass
         lost = Client(mosquitto.route("tls"), "lost", version=version, will=Will("wills/lost", b"gone", qos=1))
         await lost.connect()
-        assert lost._connection is not None
-        lost._connection.stream.abort()
+        assert lost._link is not None
+        lost._link.abort()
         assert seen(await anext(messages)) == ("wills/lost", b"gone", 1, False)
         assert messages.waiting == 0
 
 
 @asynchronous
-async def test_a_client_id_that_is_taken_over_tells_the_earlier_one(mosquitto: Mosquitto) -> None:
-    async with Client(mosquitto.route("tcp"), "twice") as earlier, Client(mosquitto.route("tcp"), "twice"):
+async def test_a_client_id_that_is_taken_over_tells_the_earlier_one(mosquitto: Listeners) -> None:
+    earlier = Client(mosquitto.route("tcp"), "twice", reconnect=None)
+    async with earlier, Client(mosquitto.route("tcp"), "twice"):
         with pytest.raises(ConnectionLostError) as caught:
             await anext(earlier.messages())
         assert caught.value.reason_code in (0x8E, None)  # 2.0.11 closes without a word
@@ -248,7 +200,7 @@ async def test_a_client_id_that_is_taken_over_tells_the_earlier_one(mosquitto: M
 
 @BOTH_VERSIONS
 @asynchronous
-async def test_a_user_name_and_password_are_checked(mosquitto: Mosquitto, version: int) -> None:
+async def test_a_user_name_and_password_are_checked(mosquitto: Listeners, version: int) -> None:
     right = Broker("127.0.0.1", mosquitto.password_port, username="gateway", password="secret-word")
     async with Client(right, "known", version=version) as client:
         await client.publish("a", b"", qos=1)
@@ -263,7 +215,7 @@ async def test_a_user_name_and_password_are_checked(mosquitto: Mosquitto, versio
 
 
 @asynchronous
-async def test_mutual_tls_is_mutual(mosquitto: Mosquitto, tmp_path: Path) -> None:
+async def test_mutual_tls_is_mutual(mosquitto: Listeners, tmp_path: Path) -> None:
     from iotwire.emulator.pki import Authority
 
     with pytest.raises(ConnectError, match="client certificate"):
@@ -278,16 +230,20 @@ async def test_mutual_tls_is_mutual(mosquitto: Mosquitto, tmp_path: Path) -> Non
 
 
 @asynchronous
-async def test_what_connack_rules_out_is_known_before_it_is_sent(mosquitto: Mosquitto) -> None:
-    async with Client(mosquitto.route("tcp"), "limits") as client:
+async def test_topics_are_shortened_by_aliases_as_far_as_the_broker_allows(mosquitto: Listeners) -> None:
+    topics = [f"aliases/a/rather/long/topic/{i}" for i in range(12)]
+    async with Client(mosquitto.route("tcp"), "aliases") as client:
         assert client.server_limits.topic_alias_maximum == 10
-        with pytest.raises(PublishError) as caught:
-            await client.publish("a", b"", topic_alias=11)
-        assert caught.value.reason_code == 0x94
+        await client.subscribe("aliases/#", 1)
+        for _ in range(3):
+            for topic in topics:
+                await client.publish(topic, b"x", qos=1)
+        messages = client.messages()
+        assert [(await anext(messages)).topic for _ in range(36)] == topics * 3
 
 
 @asynchronous
-async def test_an_idle_connection_is_kept_alive(mosquitto: Mosquitto) -> None:
+async def test_an_idle_connection_is_kept_alive(mosquitto: Listeners) -> None:
     async with Client(mosquitto.route("tcp"), "idle", keep_alive=1) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(client.messages()), 2.5)
@@ -298,7 +254,7 @@ async def test_an_idle_connection_is_kept_alive(mosquitto: Mosquitto) -> None:
 @BOTH_VERSIONS
 @pytest.mark.parametrize("way", ["tcp", "tls"])
 @asynchronous
-async def test_paho_at_the_other_end(mosquitto: Mosquitto, way: str, version: int) -> None:
+async def test_paho_at_the_other_end(mosquitto: Listeners, way: str, version: int) -> None:
     paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
     enums = pytest.importorskip("paho.mqtt.enums")
     loop = asyncio.get_running_loop()

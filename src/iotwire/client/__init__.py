@@ -1,8 +1,48 @@
-"""The asyncio client."""
+"""The clients: `Client` for asyncio, `BlockingClient` for threads. Each is loaded when it is first asked for."""
 
 from __future__ import annotations
 
-from .client import Client, ClientStats, PublishProperties
-from .inbox import MessageStream
+from typing import TYPE_CHECKING
 
-__all__ = ["Client", "ClientStats", "MessageStream", "PublishProperties"]
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .authentication import EnhancedAuthentication
+    from .backoff import Backoff
+    from .blocking import BlockingClient
+    from .blocking_streams import BlockingMessageHandler, BlockingMessageStream, BlockingReceipt
+    from .client import Client, Receipt
+    from .outcomes import PublishProperties, PublishReport
+    from .stats import ClientStats, Traffic
+    from .streams import MessageHandler, MessageStream
+
+__all__ = [
+    "Backoff",
+    "BlockingClient",
+    "BlockingMessageHandler",
+    "BlockingMessageStream",
+    "BlockingReceipt",
+    "Client",
+    "ClientStats",
+    "EnhancedAuthentication",
+    "MessageHandler",
+    "MessageStream",
+    "PublishProperties",
+    "PublishReport",
+    "Receipt",
+    "Traffic",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "authentication": ("EnhancedAuthentication",),
+        "backoff": ("Backoff",),
+        "blocking": ("BlockingClient",),
+        "blocking_streams": ("BlockingMessageHandler", "BlockingMessageStream", "BlockingReceipt"),
+        "client": ("Client", "Receipt"),
+        "outcomes": ("PublishProperties", "PublishReport"),
+        "stats": ("ClientStats", "Traffic"),
+        "streams": ("MessageHandler", "MessageStream"),
+    },
+)

@@ -3,138 +3,91 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import inspect
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
-from ..errors import ConnectError, ConnectionLostError, EncodeError, SubscribeError
-from ..mqtt import (
-    ConnAck,
-    Connect,
-    Disconnect,
-    ReasonCode,
-    SubAck,
-    Subscribe,
-    Subscription,
-    UnsubAck,
-    Unsubscribe,
-    Will,
+from ..errors import ConnectError, IotwireError, OutboxFullError, RequestTimeoutError
+from ..mqtt import ConnAck, Disconnect, Publish, ReasonCode, Request, SubAck, Subscription, UnsubAck
+from ..transport import open_stream
+from ..transport.stream import GATHER_BYTES
+from .backoff import Retries
+from .base import DEFAULT_MAX_BYTES, DEFAULT_MAX_MESSAGES, ClientBase
+from .inbox import Callback, Inbox, WhenFull
+from .link import Link
+from .outcomes import (
+    Outcome,
+    Part,
+    Pending,
+    PublishProperties,
+    PublishReport,
+    as_lost,
+    as_refused,
+    describe_no_connack,
+    raise_for_refusals,
+    read_item,
 )
-from ..route import Attempt, Route
-from .connection import Connection, ConnectionSettings, ServerLimits
-from .inbox import Distributor, MessageStream
-from .outgoing import describe_reason
+from .streams import Consumer, MessageHandler, MessageStream
 
-__all__ = ["Client", "ClientStats", "PublishProperties"]
+__all__ = ["Client", "Receipt"]
 
+_log = logging.getLogger("iotwire.client")
 
-class PublishProperties(TypedDict, total=False):
-    """The MQTT 5 properties that a client may give a message (MQTT 5.0, 3.3.2.3)."""
-
-    payload_format_indicator: int | None
-    message_expiry_interval: int | None
-    topic_alias: int | None
-    response_topic: str | None
-    correlation_data: bytes | None
-    user_properties: Sequence[tuple[str, str]]
-    content_type: str | None
+# Items that `publish_many` takes at once.
+CHUNK = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ClientStats:
-    """What a client has sent and received since it was made, over all its connections.
+class Receipt(Outcome):
+    """What becomes of a message of `publish_nowait`: look at it, or await it.
 
-    bytes_sent, bytes_received: MQTT packets whole, without what TLS and TCP add to them.
-    messages_dropped: QoS 0 messages that found no room, and those that a stream still held when it was closed.
-    messages_unclaimed: messages that are kept because no stream has asked for them yet.
+    Awaiting gives the server's reason code, or raises PublishError or ConnectionLostError. Not awaiting is no mistake.
     """
 
-    messages_sent: int = 0
-    messages_received: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    messages_dropped: int = 0
-    messages_unclaimed: int = 0
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, ReasonCode]:
+        while not self.is_done:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters = [*(self._waiters or ()), waiter]
+            yield from waiter
+        if self.error is not None:
+            raise self.error
+        assert self.reason_code is not None
+        return self.reason_code
 
 
-class Client:
+# What there is to know of a QoS 0 message that was handed over.
+_WRITTEN = Receipt()
+_WRITTEN.set_result(ReasonCode.SUCCESS)
+
+
+class Client(ClientBase):
     """An MQTT client for asyncio: `async with Client(route, "gateway-7") as client`.
 
-    route: where to and with which credentials, from `Endpoint.route`, or a `Broker`.
-    client_id: "" lets the server choose; see `client_id` for what it chose.
-    version: 5, or 4 for MQTT 3.1.1.
-    keep_alive: seconds of silence after which PINGREQ is sent, 0 for never. A server's own value wins.
-    clean_start: False continues the session that the server has kept, if any.
-    will: what the server publishes if this client vanishes.
-    session_expiry_interval: seconds that an MQTT 5 server keeps the session, None for not at all.
-    max_packet_size: bytes of the largest packet to accept. With receive_maximum it bounds the memory that a server
-        can make this client use. AWS IoT sends 146 KiB at most.
-    receive_maximum: QoS 1 and 2 messages that the server may have unacknowledged at once.
-    topic_alias_maximum: topic aliases that an MQTT 5 server may use.
-    max_in_flight: QoS 1 and 2 messages that this client has unacknowledged at once; a lower limit of the server wins.
-    user_properties: of the CONNECT packet.
-    connect_timeout_s: for the whole way from the name's resolution to the CONNACK.
-    ping_timeout_s: how long after PINGREQ a server may be wholly silent.
-    close_timeout_s: how long a close may take.
+    For the keyword arguments see `ClientBase`, whose they are.
 
-    There is no reconnect yet. When the connection ends, every call that waits on it raises ConnectionLostError, and so
-    does every stream of `messages` once it is read to its end; then `async with` may be entered again.
+    The client connects again by itself, with fresh credentials for each attempt, and makes its subscriptions again
+    where the server has lost them. Calls that wait go on waiting meanwhile: a QoS 1 or 2 message is sent again until
+    the server has acknowledged it. They end with ConnectionLostError when the client is closed or gives up.
     A client belongs to one event loop. A call that is cancelled leaves it usable; a message that had been sent by then
-    may still arrive.
-
-    Raises EncodeError for options that no CONNECT packet can carry.
+    may still arrive, one that had not is withdrawn.
     """
 
-    def __init__(
-        self,
-        route: Route,
-        client_id: str,
-        *,
-        version: int = 5,
-        keep_alive: int = 60,
-        clean_start: bool = True,
-        will: Will | None = None,
-        session_expiry_interval: int | None = None,
-        max_packet_size: int = 256 * 1024,
-        receive_maximum: int = 100,
-        topic_alias_maximum: int = 16,
-        max_in_flight: int = 100,
-        user_properties: Sequence[tuple[str, str]] = (),
-        connect_timeout_s: float = 30.0,
-        ping_timeout_s: float = 10.0,
-        close_timeout_s: float = 2.0,
-    ) -> None:
-        self._route = route
-        self._client_id = client_id
-        self._version = version
-        self._keep_alive = keep_alive
-        self._clean_start = clean_start
-        self._will = will
-        self._session_expiry_interval = session_expiry_interval
-        self._user_properties = tuple(user_properties)
-        self._settings = ConnectionSettings(
-            version=version,
-            receive_maximum=_in_range("receive_maximum", receive_maximum, 1, 0xFFFF),
-            max_packet_size=_in_range("max_packet_size", max_packet_size, 16, 268_435_460),
-            topic_alias_maximum=_in_range("topic_alias_maximum", topic_alias_maximum, 0, 0xFFFF),
-            max_in_flight=_in_range("max_in_flight", max_in_flight, 1, 0xFFFF),
-            connect_timeout_s=_positive("connect_timeout_s", connect_timeout_s),
-            ping_timeout_s=_positive("ping_timeout_s", ping_timeout_s),
-            close_timeout_s=_positive("close_timeout_s", close_timeout_s),
-        )
-        if version not in (4, 5):
-            raise EncodeError("must be 4 (MQTT 3.1.1) or 5", field="version")
-        self._make_connect(None).encode(version)  # what is wrong with the options is known now, not when connecting
-        self._distributor = Distributor(DEFAULT_MAX_MESSAGES, DEFAULT_MAX_BYTES)
-        self._connection: Connection | None = None
-        self._connack: ConnAck | None = None
-        self._past = ClientStats()
+    # A thousand idle clients of one process are to cost little: no dict for each, and no queue before it is needed.
+    __slots__ = ("_gather_bytes", "_link", "_loop", "_opened", "_pump_timer", "_supervisor")
 
-    def __repr__(self) -> str:
-        state = "connected" if self.is_connected else "not connected"
-        return f"<Client {self.client_id!r} version={self._version} {state}>"
+    def _prepare(self) -> None:
+        self._loop: asyncio.AbstractEventLoop
+        self._link: Link | None = None
+        self._gather_bytes = min(GATHER_BYTES, self._max_queued_bytes)
+        self._supervisor: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[ConnAck] | None = None
+        self._pump_timer: asyncio.TimerHandle | None = None
 
     # The connection.
 
@@ -148,74 +101,208 @@ class Client:
         await self.disconnect()
 
     async def connect(self) -> ConnAck:
-        """Connect; the CONNACK is the result. `async with` does this.
+        """Start the client, and wait until it is connected for the first time; the CONNACK is the result.
 
-        Raises ConnectError where no connection was made (with `reason_code` where the server gave one), RouteError
-        and CredentialsError where none could be tried.
+        `async with` does this. Raises ConnectError where no connection was made (with `reason_code` where the server
+        gave one), RouteError and CredentialsError where none could be tried: after the first attempt, or, with
+        `wait_for_server`, where the client gives up.
         """
-        if self._connection is not None and not self._connection.is_ended:
+        if self._supervisor is not None and not self._supervisor.done():
             raise ConnectError("this client is connected, or connecting, already")
-        self._put_by()
-        connection = self._connection = Connection(self._settings, self._distributor)
+        self._loop = asyncio.get_running_loop()
+        self._begin()
+        first: asyncio.Future[ConnAck] = self._loop.create_future()
+        self._supervisor = self._loop.create_task(self._supervise(first))
         try:
-            # In a thread: a route may read files or ask for credentials.
-            attempt = await asyncio.to_thread(self._route.prepare, datetime.now(UTC))
-            self._distributor.begin()
-            self._connack = await connection.open(attempt, self._make_connect(attempt))
+            return await first
         except BaseException:
-            self._connection = None
+            self._is_closing = True
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
             raise
-        return self._connack
 
-    async def disconnect(self, reason_code: int = ReasonCode.NORMAL_DISCONNECTION) -> None:
-        """Send DISCONNECT and close, within `close_timeout_s`. `async with` does this at its end.
+    async def disconnect(self, reason_code: int = ReasonCode.NORMAL_DISCONNECTION) -> list[Publish]:
+        """Wait until all that is queued is acknowledged, send DISCONNECT, and close. `async with` does this at its end.
 
         reason_code: MQTT 5 only; 0x04 asks the server to publish the will.
-        Calls of other tasks that still wait raise ConnectionLostError; streams of `messages` come to their end.
+
+        The result is what was not delivered within `drain_timeout_s`, without packet ids: see `undelivered`. Calls of
+        other tasks that still wait then raise ConnectionLostError; streams of `messages` come to their end.
         """
-        if self._connection is not None:
-            await self._connection.close(Disconnect(reason_code))
+        supervisor = self._supervisor
+        if supervisor is None or supervisor.done():
+            return self.undelivered
+        farewell = Disconnect(reason_code)
+        farewell.encode(self._version)  # what is wrong with it is said before anything ends
+        try:
+            was_closing, self._is_closing, self._is_direct = self._is_closing, True, False
+            if self._has_connected and not was_closing:
+                await self._drain()
+            link = self._link
+            if link is not None and self._session.is_connected:
+                self._session.disconnect(farewell)
+                self._handle(self._session.take_events())
+                await link.wait_lost()
+        finally:
+            supervisor.cancel()
+        await asyncio.wait([supervisor])
+        if running := self._tasks - {asyncio.current_task()}:  # callbacks have what is left of the time
+            await asyncio.wait(running, timeout=self._close_timeout_s)
+            for task in running:
+                task.cancel()
+        if undelivered := self.undelivered:
+            _log.warning("%s was closed before %d messages were delivered", self.client_id, len(undelivered))
+        return undelivered
 
-    @property
-    def is_connected(self) -> bool:
-        return self._connection is not None and self._connack is not None and not self._connection.is_ended
+    async def _drain(self) -> None:
+        """Wait until nothing is queued, within the bound."""
+        if self._session.unfinished or self._line:
+            self._drained = self._loop.create_future()
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._drain_timeout_s):
+                        await self._drained
+            finally:
+                self._drained = None
 
-    @property
-    def connack(self) -> ConnAck:
-        """The server's CONNACK of the latest connection. Raises ConnectionLostError before the first one."""
-        if self._connack is None:
-            raise ConnectionLostError("not connected")
-        return self._connack
+    async def _supervise(self, first: asyncio.Future[ConnAck]) -> None:
+        """Connect, and again, until the client is closed or gives up."""
+        retries = Retries(self._backoff)
+        error: IotwireError | None = None
+        try:
+            while True:
+                began = self._loop.time()
+                try:
+                    error = await self._live(first)
+                except IotwireError as failure:
+                    error = failure
+                delay = self._next_attempt_in(retries, error, began)
+                if delay is None:
+                    return
+                await asyncio.sleep(delay)
+        except Exception as failure:  # noqa: BLE001 -- a route of the application's own may raise anything
+            error = ConnectError(f"the route failed: {type(failure).__name__}")
+            error.__cause__ = failure
+        finally:
+            if self._is_closing:
+                error = None
+            if not first.done():
+                first.set_exception(error or ConnectError("this client closed the connection"))
+                first.exception()  # `connect` may have been cancelled: then nobody asks, and asyncio would complain
+            self._end(error)
 
-    @property
-    def client_id(self) -> str:
-        """The id of this client: the server's choice where it was left to the server."""
-        assigned = None if self._connack is None else self._connack.assigned_client_identifier
-        return self._client_id if assigned is None else assigned
+    async def _live(self, first: asyncio.Future[ConnAck]) -> IotwireError | None:
+        """One connection, from its first packet to its end: why it ended. Raises IotwireError where there was none."""
+        try:
+            return await self._live_once(first)
+        except ConnectError as error:
+            if not self._learns_from(error):
+                raise
+        return await self._live_once(first)
 
-    @property
-    def server_limits(self) -> ServerLimits:
-        """What the server allows, from its CONNACK. Raises ConnectionLostError unless connected."""
-        return self._require_connection().require_open()
+    async def _live_once(self, first: asyncio.Future[ConnAck]) -> IotwireError | None:
+        # In a thread: a route may read files or ask for credentials.
+        attempt = await asyncio.to_thread(self._make_attempt)
+        by = self._loop.time() + self._connect_timeout_s
+        presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
+        link = Link(self._session, self, presents_certificate=presents_certificate)
+        self._opened = opened = self._loop.create_future()
+        self._ending = None
+        renewal: asyncio.TimerHandle | None = None
+        try:
+            await open_stream(
+                attempt,
+                lambda: link,
+                timeout_s=self._connect_timeout_s,
+                dead_link_timeout_s=self._dead_link_timeout_s,
+                contexts=self._contexts,
+                step_timeouts=self._step_timeouts,
+            )
+            self._link = link
+            link.begin(self._make_connect(attempt))
+            try:
+                async with asyncio.timeout_at(by):
+                    connack = await opened
+            except TimeoutError:
+                raise ConnectError(describe_no_connack(self._connect_timeout_s), step="mqtt") from None
+            link.remember_tls_session()
+            link.keep_deadline()
+            if not first.done():
+                first.set_result(connack)
+            if (renew_in := self._renew_in()) is not None:
+                renewal = self._loop.call_later(renew_in, self._renew)
+            await link.wait_lost()
+        finally:
+            if renewal is not None:
+                renewal.cancel()
+            link.drop()
+            self._link = None
+        return self._ending
+
+    def _on_connack(self, connack: ConnAck) -> None:
+        super()._on_connack(connack)
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(connack)
+
+    def _close_connection(self, error: IotwireError | None) -> None:
+        self._ending = as_lost(error)
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(as_refused(error))
+            self._opened.exception()
+        if self._link is not None:
+            self._link.end_session(error, self._close_timeout_s)
 
     @property
     def security(self) -> str:
-        """How the latest connection is protected, such as "TLSv1.3, TLS_AES_256_GCM_SHA384"; "none" on plain TCP."""
-        return "none" if self._connection is None else self._connection.stream.security
+        """How the connection is protected, such as "TLSv1.3, TLS_AES_256_GCM_SHA384"; "none" on plain TCP."""
+        return "none" if self._link is None else self._link.security
 
-    def stats(self) -> ClientStats:
-        """Messages and bytes so far."""
-        now, past = self._connection, self._past
-        return ClientStats(
-            messages_sent=past.messages_sent + (now.messages_sent if now else 0),
-            messages_received=past.messages_received + (now.messages_received if now else 0),
-            bytes_sent=past.bytes_sent + (now.stream.bytes_sent if now else 0),
-            bytes_received=past.bytes_received + (now.stream.bytes_received if now else 0),
-            messages_dropped=self._distributor.dropped,
-            messages_unclaimed=self._distributor.unclaimed,
-        )
+    # What the shared part asks for.
 
-    # Messages.
+    def _now(self) -> float:
+        return self._loop.time()
+
+    def _flush_soon(self) -> None:
+        if self._link is not None:
+            self._link.flush_soon()
+
+    def _update_reading(self) -> None:
+        if self._link is not None:
+            if self._wants_pause:
+                self._link.pause_reading("inbox")
+                self._is_paused = True
+            elif self._is_paused:
+                self._link.resume_reading("inbox")
+                self._is_paused = False
+
+    def _call_pump_in(self, seconds: float) -> None:
+        if self._pump_timer is None:
+            self._pump_timer = self._loop.call_later(seconds, self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._pump_timer = None
+        self._pump()
+
+    async def reauthenticate(self) -> None:
+        """Authenticate again on the open connection (MQTT 5.0, 4.12.1), and wait until the server is content.
+
+        Where the connection ends meanwhile, being authenticated on the next one is as good. Raises
+        ConnectionLostError where the client ends, EncodeError without `authentication`, and what that raises.
+        """
+        self._must_authenticate()
+        await self._wait_connected()
+        exchange = self._must_authenticate()  # another call may have begun
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        exchange.begin_again(waiter)
+        self._update_reading()
+        self._flush_soon()
+        try:
+            await waiter
+        finally:
+            exchange.waiter = None
+            self._update_reading()
+
+    # Messages to the server.
 
     async def publish(
         self,
@@ -227,17 +314,249 @@ class Client:
     ) -> ReasonCode:
         """Publish a message, and wait until it is safe.
 
-        That is, for QoS 0, when there is room to write it; for QoS 1 its PUBACK; for QoS 2 its PUBCOMP.
-        payload: any C-contiguous buffer, not to be changed before the call returns.
+        That is, for QoS 0, when there is room to write it; for QoS 1 its PUBACK; for QoS 2 its PUBCOMP; over as many
+        connections as it takes. payload: any C-contiguous buffer, not to be changed before the call returns.
         properties: of MQTT 5, by the standard's names.
 
         The result is the server's reason code, such as SUCCESS or NO_MATCHING_SUBSCRIBERS. Raises PublishError with
-        `reason_code` where the server refuses the message or its CONNACK rules it out; ConnectionLostError where the
-        connection ends first, and then a message of QoS 1 or 2 may or may not have arrived; EncodeError.
+        `reason_code` where the server refuses the message, or its CONNACK or the limits of the service rule it out;
+        ConnectionLostError where the client is closed or gives up before, and then a message of QoS 1 or 2 may or may
+        not have arrived; EncodeError.
         """
-        if "subscription_identifiers" in properties:
-            raise EncodeError("is not for a client to send", field="subscription_identifiers", clause="MQTT-3.3.4-6")
-        return await self._require_connection().publish(topic, payload, qos, retain, dict(properties))
+        link = self._link
+        if not self._is_direct or link is None or self._room_waiters:
+            return await self._publish_in_turn(topic, payload, qos, retain, properties)
+        if not qos:
+            if not link.is_writable:
+                return await self._publish_in_turn(topic, payload, qos, retain, properties)
+            self._session.publish(topic, payload, qos, retain, **properties)
+            link.flush_soon()
+            return ReasonCode.SUCCESS
+        session = self._session
+        if session.unfinished >= self._max_queued or session.unfinished_bytes >= self._max_queued_bytes:
+            return await self._publish_in_turn(topic, payload, qos, retain, properties)
+        if properties:
+            delivery = session.publish(topic, payload, qos, retain, **properties)
+        else:
+            delivery = session.publish(topic, payload, qos, retain)
+        assert delivery is not None
+        acknowledged: asyncio.Future[ReasonCode] = self._loop.create_future()
+        delivery.context = acknowledged
+        if self._is_paused:
+            self._update_reading()
+        if not link.flush_is_due:
+            link.flush_soon()
+        try:
+            return await acknowledged
+        except asyncio.CancelledError:
+            self._withdraw(acknowledged)
+            raise
+
+    async def _publish_in_turn(
+        self, topic: str, payload: bytes | bytearray | memoryview, qos: int, retain: bool, properties: Any
+    ) -> ReasonCode:
+        """As `publish`, where a message may have to wait before it goes to the session."""
+        self._must_run()
+        await self._wait_for_room(qos)
+        acknowledged: asyncio.Future[ReasonCode] = self._loop.create_future()
+        self._submit(topic, payload, qos, retain, properties, acknowledged)
+        if self._is_paused:
+            self._update_reading()
+        try:
+            return await acknowledged
+        except asyncio.CancelledError:
+            self._withdraw(acknowledged)
+            raise
+
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: bytes | bytearray | memoryview = b"",
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Unpack[PublishProperties],
+    ) -> Receipt:
+        """Publish a message without waiting. What becomes of it is in the receipt, which may be awaited.
+
+        Raises OutboxFullError where `max_queued` messages or `max_queued_bytes` are queued: see `drain`. Raises
+        ConnectionLostError before `connect` and after the end; PublishError and EncodeError as `publish` does.
+        """
+        link = self._link
+        if not qos and self._is_direct and link is not None:
+            session = self._session
+            if session.output_bytes >= self._gather_bytes and not link.make_room(self._max_queued_bytes):
+                raise OutboxFullError(f"max_queued_bytes: {self._max_queued_bytes} or more bytes wait to be written")
+            if properties:
+                session.publish(topic, payload, qos, retain, **properties)
+            else:
+                session.publish(topic, payload, qos, retain)
+            if not link.flush_is_due:
+                link.flush_soon()
+            return _WRITTEN
+        self._must_run()
+        if not self._has_room():
+            raise OutboxFullError(f"{self._session.unfinished + len(self._line)} messages are queued")
+        receipt = Receipt()
+        self._submit(topic, payload, qos, retain, properties, receipt)
+        if self._is_paused:
+            self._update_reading()
+        return receipt
+
+    async def drain(self) -> None:
+        """Wait until there is room for another message. Raises ConnectionLostError where the client ends."""
+        self._must_run()
+        await self._wait_for_room(0)
+        await asyncio.sleep(0)
+        self._give_room()  # this call takes none, and there may be more
+
+    async def publish_many(
+        self,
+        items: Iterable[tuple[str, Any] | Publish] | AsyncIterable[tuple[str, Any] | Publish],
+        *,
+        qos: int = 0,
+        retain: bool = False,
+    ) -> PublishReport:
+        """Publish many messages, as fast as they are taken, and wait until all of them are safe.
+
+        items: (topic, payload) pairs, or `Publish` packets, whose own qos, retain and properties count; from any
+            iterable or async iterable, which is read only as there is room. qos, retain: for pairs.
+
+        The result says how many were acknowledged, and which were not and why. Where the client ends, nothing more is
+        taken from `items`.
+        """
+        self._must_run()
+        report = PublishReport()
+        pending = Pending(report)
+        try:
+            if isinstance(items, AsyncIterable):
+                async for item in items:
+                    if not await self._publish_item(item, qos, retain, pending):
+                        break
+            else:
+                await self._publish_all(items, qos, retain, pending)
+            if self._link is not None:
+                self._link.flush()
+            await self._wait_for(pending, 0)
+        except asyncio.CancelledError:
+            pending.report = PublishReport()  # what is still under way is nobody's
+            raise
+        return report
+
+    async def _publish_all(self, items: Iterable[Any], qos: int, retain: bool, pending: Pending) -> None:
+        report = pending.report
+        remaining = iter(items)
+        failure: Exception | None = None
+        while failure is None:
+            chunk: list[Any] = []
+            try:
+                # What is not handed over in lists is taken one by one, as there is room.
+                chunk.extend(islice(remaining, CHUNK if not qos and self._is_direct else 1))
+            except Exception as error:  # noqa: BLE001 -- the application's own: raised when what came before it has left
+                failure = error
+            if not chunk:
+                break
+            at = 0
+            while at < len(chunk):
+                done = at
+                if qos and self._publish_at_once(chunk[at], qos, retain, pending):
+                    at += 1
+                    continue
+                try:
+                    if not qos and self._is_direct:
+                        done = self._session.publish_pairs(chunk, at, retain, GATHER_BYTES)
+                        report.acknowledged += done - at
+                except IotwireError as error:
+                    report.failures.append((chunk[at], error))
+                    done = at + 1
+                if done == at:
+                    if not await self._publish_item(chunk[at], qos, retain, pending):
+                        report.failures += [(item, self._make_lost_error()) for item in chunk[at + 1 :]]
+                        return
+                    done = at + 1
+                elif self._link is not None:
+                    self._link.flush_soon()
+                    if self._session.output_bytes >= GATHER_BYTES:
+                        await self._link.writable()
+                at = done
+        if failure is not None:
+            raise failure
+
+    def _publish_at_once(self, item: Any, qos: int, retain: bool, pending: Pending) -> bool:
+        """One of many, of QoS 1 or 2; False where it has to wait, or is not as usual."""
+        link = self._link
+        if (
+            type(item) is not tuple
+            or len(item) != 2
+            or not self._is_direct
+            or link is None
+            or pending.count >= self._max_pending
+            or self._room_waiters
+            or not self._has_room()
+        ):
+            return False
+        try:
+            delivery = self._session.publish(item[0], item[1], qos, retain)
+        except IotwireError as error:
+            pending.report.failures.append((item, error))
+            return True
+        assert delivery is not None
+        delivery.context = Part(pending, item)
+        pending.count += 1
+        if self._is_paused:
+            self._update_reading()
+        if not link.flush_is_due:
+            link.flush_soon()
+        return True
+
+    async def _publish_item(self, item: Any, qos: int, retain: bool, pending: Pending) -> bool:
+        """One of many; False where there is no use in going on."""
+        part = Part(pending, item)
+        try:
+            topic, payload, qos, retain, properties = read_item(item, qos, retain)
+            await self._wait_for_room(qos)
+            if pending.count >= self._max_pending:
+                await self._wait_for(pending, self._max_pending // 2)
+            self._must_run()
+            pending.count += 1
+            try:
+                self._submit(topic, payload, qos, retain, properties, part)
+            except IotwireError:
+                pending.count -= 1
+                raise
+            if self._is_paused:
+                self._update_reading()
+        except IotwireError as error:
+            pending.report.failures.append((item, error))
+            return self._is_running and not self._is_closing
+        return True
+
+    async def _wait_for(self, pending: Pending, most: int) -> None:
+        while pending.count > most:
+            waiter = self._loop.create_future()
+            pending.tell_at(most, waiter)
+            await waiter
+
+    async def _wait_for_room(self, qos: int) -> None:
+        comes_late = bool(self._room_waiters)
+        try:
+            while comes_late or not self._has_room():
+                comes_late = False
+                waiter = self._loop.create_future()
+                self._room_waiters.append(waiter)
+                try:
+                    await waiter
+                finally:
+                    with suppress(ValueError):
+                        self._room_waiters.remove(waiter)
+                self._must_run()
+            if not qos and self._link is not None and not self._link.is_writable:
+                await self._link.writable()
+                self._must_run()
+        except asyncio.CancelledError:
+            self._give_room()  # given and cancelled at once: it is for the next one
+            raise
+
+    # Subscriptions.
 
     async def subscribe(
         self,
@@ -250,25 +569,24 @@ class Client:
         """Subscribe to topic filters, and wait for the SUBACK. The result is the granted QoS of each, in order.
 
         filters: one or several. qos: the highest wanted, for those given as str; a `Subscription` has its own options.
+        A long list goes out as several SUBSCRIBE packets. What is granted is subscribed again whenever the server has
+        lost the session.
 
         Raises SubscribeError where the server refuses one of them, with `reason_codes` of all of them by filter (what
-        it granted stays granted); ConnectionLostError; EncodeError.
+        it granted stays granted), or where its CONNACK or the limits of the service rule one out, and then nothing is
+        sent; ConnectionLostError; EncodeError.
         """
-        several = (filters,) if isinstance(filters, (str, Subscription)) else tuple(filters)
-        subscriptions = tuple(each if isinstance(each, Subscription) else Subscription(each, qos) for each in several)
-        connection = self._require_connection()
-        _check_subscriptions(connection.require_open(), subscriptions, subscription_identifier)
-        suback: SubAck = await connection.request(
-            lambda packet_id: Subscribe(
-                packet_id,
-                subscriptions,
-                subscription_identifier=subscription_identifier,
-                user_properties=user_properties,
-            ),
-            len(subscriptions),
-        )
-        _raise_for_refusals([each.topic_filter for each in subscriptions], suback.reason_codes)
-        return tuple(suback.reason_codes)
+        self._must_run()
+        wanted = self._subscriptions.read(filters, qos)
+        codes: list[ReasonCode] = []
+        for part in self._subscriptions.split(wanted):
+            answer: SubAck = await self._ask(
+                partial(self._subscriptions.subscribe, part, subscription_identifier, user_properties)
+            )
+            self._subscriptions.note_answer(part, answer.reason_codes)
+            codes += answer.reason_codes
+        raise_for_refusals([each.topic_filter for each in wanted], codes)
+        return tuple(codes)
 
     async def unsubscribe(
         self, filters: str | Iterable[str], *, user_properties: Sequence[tuple[str, str]] = ()
@@ -277,104 +595,187 @@ class Client:
 
         Raises SubscribeError where the server refuses, ConnectionLostError, EncodeError.
         """
+        self._must_run()
         topic_filters = (filters,) if isinstance(filters, str) else tuple(filters)
-        unsuback: UnsubAck = await self._require_connection().request(
-            lambda packet_id: Unsubscribe(packet_id, topic_filters, user_properties=user_properties),
-            len(topic_filters),
-        )
-        _raise_for_refusals(topic_filters, unsuback.reason_codes)
-        return tuple(unsuback.reason_codes)
+        codes: list[ReasonCode] = []
+        for part in self._subscriptions.split_filters(topic_filters):
+            answer: UnsubAck = await self._ask(partial(self._subscriptions.unsubscribe, part, user_properties))
+            codes += answer.reason_codes
+        raise_for_refusals(topic_filters, codes)
+        return tuple(codes)
+
+    async def _ask(self, make_request: Callable[[], Request]) -> Any:
+        """The answer to a SUBSCRIBE or UNSUBSCRIBE, asked again on the next connection where one ends before it."""
+        while True:
+            await self._wait_connected()
+            request = make_request()
+            request.context = answered = self._loop.create_future()
+            self._pending_requests += 1
+            self._update_reading()
+            self._flush_soon()
+            try:
+                answer = await answered
+            finally:
+                self._pending_requests -= 1
+                self._update_reading()
+            if answer is not None:
+                return answer
+
+    async def _wait_connected(self) -> None:
+        while not self._session.is_connected:
+            self._must_run()
+            waiter = self._loop.create_future()
+            self._connection_waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                with suppress(ValueError):
+                    self._connection_waiters.remove(waiter)
+
+    # Messages from the server.
 
     def messages(
-        self, topic_filter: str | None = None, *, max_messages: int = 1000, max_bytes: int = 8 * 1024 * 1024
+        self,
+        topic_filter: str | None = None,
+        *,
+        max_messages: int = DEFAULT_MAX_MESSAGES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        when_full: WhenFull = "drop_oldest",
+        manual_acknowledgement: bool = False,
     ) -> MessageStream:
         """A stream of the messages that arrive on matching topics: `async for message in client.messages("a/#")`.
 
         topic_filter: None means every message, also on topics never subscribed to. Subscribing is `subscribe`'s work.
         max_messages, max_bytes: the bound of this stream's own queue.
+        when_full: what happens to a QoS 0 message then. "drop_oldest" and "drop_newest" count it in `dropped`; "pause"
+            stops reading from the server until there is room. Where a call waits for an answer of the server, reading
+            goes on all the same; beyond twice the bound the oldest messages are dropped then, and counted.
+        manual_acknowledgement: leave it to `acknowledge` to acknowledge QoS 1 and 2 messages.
 
         There may be several streams at once; a message goes to each that it matches. One that matches none is kept,
         within the default bound, for the first stream that asks for it: nothing is lost between `subscribe` and this.
-        When the queue is full, a QoS 0 message pushes out the oldest QoS 0 message, and is counted in `dropped`. A QoS
-        1 or 2 message is kept, and its acknowledgement is withheld until there is room: the server stops sending when
-        `receive_maximum` messages are unacknowledged, and that bounds memory. (One that sends more all the same is not
-        read any further; MQTT 5 servers are disconnected with 0x93 if that lasts for a keep alive.) As acknowledgements
-        leave in order, a stream that nobody reads then holds up all QoS 1 and 2 messages. An acknowledged message is
-        one that this client has in a queue, not one that the application has read.
+        A QoS 1 or 2 message is never dropped. Where the queue is full its acknowledgement is withheld until there is
+        room: the server stops sending when `receive_maximum` messages are unacknowledged, and that bounds memory. As
+        acknowledgements leave in order, a stream that nobody reads then holds up all QoS 1 and 2 messages. An
+        acknowledged message is one that this client has in a queue, not one that the application has read; with
+        manual_acknowledgement it is one that the application has acknowledged.
 
-        The stream ends when this client disconnects, and raises ConnectionLostError after its last message when the
-        connection ends otherwise. Raises EncodeError for a malformed filter.
+        A stream goes on over reconnects. It ends when this client is closed, and raises ConnectionLostError after its
+        last message where the client has given up. Raises EncodeError for a malformed filter.
         """
-        _in_range("max_messages", max_messages, 1, 1 << 31)
-        _in_range("max_bytes", max_bytes, 1, 1 << 40)
-        return MessageStream(self._distributor, self._distributor.open(topic_filter, max_messages, max_bytes))
+        inbox = self._distributor.make_inbox(
+            topic_filter, max_messages, max_bytes, when_full, is_manual=manual_acknowledgement
+        )
+        self._distributor.add(inbox)
+        return MessageStream(self._distributor, inbox)
 
-    # Helpers.
+    def on_message(
+        self,
+        topic_filter: str,
+        callback: Callable[[Publish], Any] | Callable[[Publish], Awaitable[Any]],
+        *,
+        max_messages: int = DEFAULT_MAX_MESSAGES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        when_full: WhenFull = "drop_oldest",
+        manual_acknowledgement: bool = False,
+    ) -> MessageHandler:
+        """Have a function called with each message on matching topics, until the result is closed.
 
-    def _require_connection(self) -> Connection:
-        if self._connection is None:
-            raise ConnectionLostError("not connected")
-        return self._connection
+        callback: a plain function is called as soon as a message is read, and the message is acknowledged when it
+            returns; it must not block. An async one is awaited for one message after another, which meanwhile wait in
+            a queue of its own: max_messages, max_bytes, when_full and manual_acknowledgement are those of `messages`.
+            What a callback raises is logged, with its traceback.
 
-    def _make_connect(self, attempt: Attempt | None) -> Connect:
-        is_mqtt5 = self._version == 5
-        return Connect(
-            self._client_id,
-            clean_start=self._clean_start,
-            keep_alive=self._keep_alive,
-            username=attempt.username if attempt else None,
-            password=attempt.password if attempt else None,
-            will=self._will,
-            session_expiry_interval=self._session_expiry_interval,
-            receive_maximum=self._settings.receive_maximum if is_mqtt5 else None,
-            maximum_packet_size=self._settings.max_packet_size if is_mqtt5 else None,
-            topic_alias_maximum=self._settings.topic_alias_maximum if is_mqtt5 else None,
-            user_properties=self._user_properties,
+        Raises EncodeError for a malformed filter.
+        """
+        return self._handle_with(
+            callback, topic_filter, max_messages, max_bytes, when_full, is_manual=manual_acknowledgement
         )
 
-    def _put_by(self) -> None:
-        """Keep the counts of the connection that is about to be replaced."""
-        if self._connection is not None:
-            self._past = self.stats()
-            self._connection = None
+    def on_unmatched(
+        self,
+        callback: Callable[[Publish], Any] | Callable[[Publish], Awaitable[Any]],
+        *,
+        max_messages: int = DEFAULT_MAX_MESSAGES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        when_full: WhenFull = "drop_oldest",
+        manual_acknowledgement: bool = False,
+    ) -> MessageHandler:
+        """Have a function called with what no stream and no other callback takes. There is one at most.
 
+        Servers may send messages on topics never subscribed to (AWS IoT: direct messages). As `on_message` otherwise.
+        """
+        return self._handle_with(
+            callback, None, max_messages, max_bytes, when_full, is_manual=manual_acknowledgement, is_unmatched=True
+        )
 
-DEFAULT_MAX_MESSAGES = 1000
-DEFAULT_MAX_BYTES = 8 * 1024 * 1024
+    def _handle_with(
+        self,
+        callback: Callable[[Publish], Any],
+        topic_filter: str | None,
+        max_messages: int,
+        max_bytes: int,
+        when_full: WhenFull,
+        *,
+        is_manual: bool,
+        is_unmatched: bool = False,
+    ) -> MessageHandler:
+        taker: Callback | Inbox
+        if inspect.iscoroutinefunction(callback):
+            taker = self._distributor.make_inbox(topic_filter, max_messages, max_bytes, when_full, is_manual=is_manual)
+            Consumer(taker, callback, self._tasks)
+        else:
+            taker = Callback(topic_filter, callback, is_manual=is_manual)
+        if is_unmatched:
+            self._distributor.set_unmatched(taker)
+        else:
+            self._distributor.add(taker)
+        return MessageHandler(self._distributor, taker)
 
+    def acknowledge(self, message: Publish) -> None:
+        """The application has a message safe that was taken with manual_acknowledgement. Others, or once more: nothing.
 
-def _in_range(field: str, value: int, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise EncodeError(f"must be an int from {least} to {most}", field=field)
-    return value
+        Acknowledgements leave in the order of arrival (MQTT 5.0, 4.6). What was not acknowledged when a connection ends
+        comes again on the next one.
+        """
+        self._distributor.acknowledge(message)
 
+    async def request(
+        self,
+        topic: str,
+        payload: bytes | bytearray | memoryview = b"",
+        qos: int = 1,
+        *,
+        response_topic: str | None = None,
+        timeout_s: float = 30.0,
+        **properties: Any,
+    ) -> Publish:
+        """Publish a request, and wait for the answer that carries its correlation data (MQTT 5.0, 4.10).
 
-def _positive(field: str, seconds: float) -> float:
-    if type(seconds) not in (int, float) or not 0 < seconds < 1e9:
-        raise EncodeError("must be a number of seconds greater than 0", field=field)
-    return seconds
+        response_topic: where the answer is to come. None means "responses/" and this client's id, or what the server
+            suggests in CONNACK in place of "responses"; it is subscribed to when it is first used, with QoS 1.
+        timeout_s: for the whole call.
 
-
-def _check_subscriptions(
-    limits: ServerLimits, subscriptions: tuple[Subscription, ...], subscription_identifier: int | None
-) -> None:
-    """Raise SubscribeError for what the server's CONNACK rules out: it would disconnect."""
-    refused: dict[str, int] = {}
-    for topic_filter in (each.topic_filter for each in subscriptions):
-        if not limits.wildcards_available and ("+" in topic_filter or "#" in topic_filter):
-            refused[topic_filter] = ReasonCode.WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
-        elif not limits.shared_subscriptions_available and topic_filter.startswith("$share/"):
-            refused[topic_filter] = ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        elif not limits.subscription_identifiers_available and subscription_identifier is not None:
-            refused[topic_filter] = ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
-    if refused:
-        _raise_for_refusals(list(refused), list(refused.values()))
-
-
-def _raise_for_refusals(filters: Sequence[str], reason_codes: Sequence[int]) -> None:
-    codes: dict[str, int] = {}
-    for topic_filter, reason_code in zip(filters, reason_codes, strict=False):
-        codes[topic_filter] = max(reason_code, codes.get(topic_filter, 0))
-    refused = [f"{name}: {describe_reason(code)}" for name, code in codes.items() if code >= 0x80]
-    if refused:
-        raise SubscribeError(f"the server refused {', '.join(refused)}", reason_codes=codes)
+        Raises RequestTimeoutError; PublishError, SubscribeError and ConnectionLostError as the calls do that it makes;
+        EncodeError with MQTT 3.1.1, which has neither response topics nor correlation data.
+        """
+        self._must_run()
+        correlation = self._make_correlation()
+        answered: asyncio.Future[Publish] = self._loop.create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_connected()
+                wanted = response_topic or self._make_response_topic()
+                if wanted not in self._subscriptions:
+                    await self.subscribe(Subscription(wanted, 1))
+                self._answers[correlation] = answered
+                self._update_reading()
+                await self.publish(
+                    topic, payload, qos, **{**properties, "response_topic": wanted, "correlation_data": correlation}
+                )
+                return await answered
+        except TimeoutError:
+            raise RequestTimeoutError(f"no answer on a request to {topic} within {timeout_s:g} s") from None
+        finally:
+            self._answers.pop(correlation, None)
+            self._update_reading()

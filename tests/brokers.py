@@ -1,0 +1,466 @@
+"""Real brokers, each a process of its own on free ports of 127.0.0.1, and what each of them speaks.
+
+`with RabbitMq(folder) as broker:` starts one, waits until it accepts a client, and ends it. A broker keeps sessions and
+retained messages in its folder, so that they outlive `restart`. tools/install-brokers.sh installs them all; a test that
+starts one that is not there skips (or fails, see `support.absent`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Protocol, Self
+
+import pytest
+
+from iotwire import Broker
+from iotwire.mqtt import ConnAck, Connect, Decoder, Disconnect
+from support import CHECKOUT, absent
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+# Below what Linux gives to a socket that names no port: nothing that connects while a broker restarts gets its port,
+# not even the client that wants to connect to it, which would then talk to itself.
+PORTS = range(20_000, 32_768)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free at this moment."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        with suppress(OSError):
+            sockets.append(socket.create_server((HOST, secrets.choice(PORTS))))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def find_program(name: str, *folders: str) -> str:
+    """The path of a program. Debian installs servers to /usr/sbin, which is not on every user's PATH."""
+    path = os.pathsep.join([*folders, os.environ.get("PATH", os.defpath), "/usr/sbin"])
+    program = shutil.which(name, path=path)
+    if program is None:
+        absent("broker", f"{name} is not installed (tools/install-brokers.sh installs it)")
+    return program
+
+
+class Process:
+    """A running program, which does not outlive the tests."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=log.parent,
+                start_new_session=True,  # an interrupt from the keyboard is for the tests, which then end it
+            )
+        # pytest-timeout exits without any cleaning up. Then the pipe to this one is closed.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f"read -r _; kill -KILL {self._popen.pid}"], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+        if number == signal.SIGSTOP:  # which takes a moment, where a program has threads
+            os.waitid(os.P_PID, self._popen.pid, os.WSTOPPED)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send a signal that ends it, and wait until it has."""
+        self._popen.send_signal(number)
+        self._popen.send_signal(signal.SIGCONT)  # a frozen process would not see it
+        try:
+            self._popen.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self._guard.kill()
+        self._guard.communicate()
+
+
+def wait_until_it_listens(port: int, process: Process, log: Path) -> None:
+    """Until something listens on that port. Where the process ends first, the test fails, with the end of its log."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection((HOST, port), timeout=START_TIMEOUT_S).close()
+        except OSError:
+            if process.has_ended or time.monotonic() > deadline:
+                pytest.fail(f"it did not start: {log.read_text(errors='replace')[-4000:]}")
+            threading.Event().wait(0.02)
+        else:
+            return
+
+
+class RealBroker(ABC):
+    """A broker with its folder and its port, running or not.
+
+    name, versions: of MQTT, as `Client` has them. max_qos: the highest that it takes and delivers.
+    keeps_over_kill: whether sessions and the messages in them that it has acknowledged are there again after `kill`.
+    not_in_topics: characters that it does not pass on in topics as they are.
+    """
+
+    name: ClassVar[str]
+    versions: ClassVar[tuple[int, ...]] = (4,)
+    has_shared_subscriptions: ClassVar[bool] = False
+    sends_retained_to_wildcards: ClassVar[bool] = True
+    keeps_over_kill: ClassVar[bool] = True
+    not_in_topics: ClassVar[str] = ""
+    username: ClassVar[str | None] = None
+    password: ClassVar[str | None] = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (self.port,) = free_ports(1)
+        self._process: Process | None = None
+
+    @property
+    def max_qos(self) -> int:
+        return 2
+
+    def route(self, port: int | None = None) -> Broker:
+        """The way to it; through a `relay`, where a port is given."""
+        return Broker(HOST, port or self.port, username=self.username, password=self.password)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, on the same port each time, and wait until it answers a client."""
+        assert self._process is None, "it is running"
+        self._process = Process(self._command(), self._environment(), self._log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._accepts_clients():
+            if self._process.has_ended or time.monotonic() > deadline:
+                pytest.fail(f"{self.name} did not start: {self._log.read_text(errors='replace')[-4000:]}")
+            threading.Event().wait(0.02)
+
+    def stop(self) -> None:
+        """End it in an orderly way, whatever state it is in."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash or the kernel would, without a word to anybody."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it again with what it has kept."""
+        self._end(signal.SIGTERM)
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it do nothing any more. Its connections stay: the system takes what is sent until buffers are full."""
+        assert self._process is not None, "it is not running"
+        self._process.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None, "it is not running"
+        self._process.send(signal.SIGCONT)
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """The program and its arguments, after its configuration has been written."""
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    def _write(self, name: str, *lines: str) -> str:
+        path = self.folder / name
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.end(number)
+            self._process = None
+
+    def _accepts_clients(self) -> bool:
+        password = self.password.encode() if self.password is not None else None
+        connect = Connect("is-it-up", keep_alive=60, username=self.username, password=password)
+        decoder = Decoder(4)
+        try:
+            with socket.create_connection((HOST, self.port), timeout=START_TIMEOUT_S) as connection:
+                connection.sendall(connect.encode(4))
+                while data := connection.recv(4096):
+                    for packet in decoder.feed(data):
+                        if isinstance(packet, ConnAck) and packet.reason_code == 0:
+                            connection.sendall(Disconnect().encode(4))
+                            return True
+        except OSError:
+            pass
+        return False
+
+
+class Mosquitto(RealBroker):
+    """mosquitto. It writes what it keeps when it ends in an orderly way, and every half hour.
+
+    addresses: where it listens on `port`. further: more lines of its configuration, such as other listeners.
+    """
+
+    name = "mosquitto"
+    versions = (4, 5)
+    has_shared_subscriptions = True
+    keeps_over_kill = False
+
+    def __init__(self, folder: Path, *, addresses: Sequence[str] = (HOST,), further: Sequence[str] = ()) -> None:
+        super().__init__(folder)
+        self._program = find_program("mosquitto")
+        self._addresses = addresses
+        self._further = further
+
+    def _command(self) -> list[str]:
+        settings = ["per_listener_settings true", "log_dest stderr"]
+        settings += ["persistence true", f"persistence_location {self.folder}/"]
+        if os.geteuid() == 0:
+            settings.append("user root")  # or it would give up the right to read its own key
+        for address in self._addresses:
+            settings += [f"listener {self.port} {address}", "allow_anonymous true"]
+        return [self._program, "-c", self._write("mosquitto.conf", *settings, *self._further)]
+
+
+class RabbitMq(RealBroker):
+    """RabbitMQ with its MQTT plugin: a node of its own, which knows of no other, with a port mapper of its own.
+
+    It answers a PUBLISH of QoS 2 with PUBACK, where MQTT-4.3.3-2 asks for PUBREC: who sent it has to end the
+    connection, as `Client` does. It sends no retained messages to a subscription with wildcards, against MQTT-3.3.1-6,
+    and writes them to its disk two seconds later. It takes "." for "/" and "*" for "+", which MQTT-4.7.3-4 forbids.
+    Granting QoS 1 where 2 is asked for is its right.
+    """
+
+    name = "rabbitmq"
+    sends_retained_to_wildcards = False
+    not_in_topics = ".*"
+    username = "guest"  # may log in over loopback only
+    password = "guest"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        # Debian's rabbitmq-server on the PATH is a wrapper for its system service; this is the program itself.
+        self._program = find_program("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+        self._port_mapper_program = find_program("epmd")
+        self._node_port, self._amqp_port, self._port_mapper_port = free_ports(3)
+        self._port_mapper: Process | None = None
+
+    @property
+    def max_qos(self) -> int:
+        return 1
+
+    def start(self) -> None:
+        if self._port_mapper is None:
+            command = [self._port_mapper_program, "-address", HOST, "-port", str(self._port_mapper_port)]
+            self._port_mapper = Process(command, super()._environment(), self.folder / "epmd.log")
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._port_mapper is not None:
+            self._port_mapper.end(signal.SIGTERM)
+            self._port_mapper = None
+
+    def _command(self) -> list[str]:
+        self._write("enabled_plugins", "[rabbitmq_mqtt].")
+        self._write("rabbitmq.conf", f"mqtt.listeners.tcp.1 = {HOST}:{self.port}", "disk_free_limit.absolute = 1MB")
+        return [self._program]
+
+    def _environment(self) -> dict[str, str]:
+        folder = self.folder
+        return super()._environment() | {
+            "ERL_EPMD_ADDRESS": HOST,
+            "ERL_EPMD_PORT": str(self._port_mapper_port),
+            "RABBITMQ_NODENAME": "iotwire@localhost",
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self._amqp_port),
+            "RABBITMQ_DIST_PORT": str(self._node_port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # The script becomes the server, instead of waiting for one: signals reach the server.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+
+class Nats(RealBroker):
+    """nats-server with MQTT over JetStream. It has QoS 2 from 2.10 on.
+
+    It closes the connection over a topic with a space or (before 2.10) a dot, which are like any other character in
+    MQTT (3.1.1, 4.7.3). What a connection that broke had not acknowledged comes again when `ack_wait` is over, among
+    what is new, and not with the next connection (3.1.1, MQTT-4.4.0-1).
+
+    ack_wait: as its configuration has it.
+    """
+
+    name = "nats"
+    not_in_topics = " ."
+
+    def __init__(self, folder: Path, *, ack_wait: str = "30s") -> None:
+        super().__init__(folder)
+        self._ack_wait = ack_wait
+        self._program = find_program("nats-server")
+        (self._nats_port,) = free_ports(1)
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        told = subprocess.run([self._program, "--version"], capture_output=True, check=True, text=True).stdout
+        return tuple(int(each) for each in re.findall(r"\d+", told))
+
+    @property
+    def max_qos(self) -> int:
+        return 2 if self.version >= (2, 10) else 1
+
+    def _command(self) -> list[str]:
+        settings = [
+            'server_name: "iotwire"',
+            f'listen: "{HOST}:{self._nats_port}"',
+            f'mqtt {{ listen: "{HOST}:{self.port}", ack_wait: "{self._ack_wait}" }}',
+            f'jetstream {{ store_dir: "{self.folder}" }}',
+        ]
+        return [self._program, "-c", self._write("nats.conf", *settings)]
+
+
+class Aedes(RealBroker):
+    """aedes of npm, with LevelDB to keep sessions in. Its version 1 speaks 3.1.1 only; 5.0 is announced for 2.
+
+    websocket_port: where it speaks MQTT over WebSockets, as ws of npm does, under /mqtt.
+    """
+
+    name = "aedes"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (self.websocket_port,) = free_ports(1)
+        self._program = find_program("node")
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        key = hashlib.sha256((CHECKOUT / "tools/brokers/package-lock.json").read_bytes()).hexdigest()[:12]
+        self.packages = Path(os.environ.get("IOTWIRE_CACHE") or Path(cache, "iotwire")) / f"brokers/npm-{key}"
+        if not self.packages.is_dir():
+            absent("broker", "aedes is not installed (tools/install-brokers.sh installs it)")
+
+    @property
+    def _places(self) -> tuple[str, str, str]:
+        return str(self.port), str(self.websocket_port), str(self.folder / "store")
+
+    def _command(self) -> list[str]:
+        script = Path(__file__).with_name("aedes.mjs")
+        return [self._program, str(script), str(self.packages), *self._places]
+
+
+BROKERS: tuple[type[RealBroker], ...] = (Mosquitto, Nats, Aedes, RabbitMq)
+
+
+class Tap(Protocol):
+    """Sees what passes over one connection of a relay, in any pieces, before it is passed on."""
+
+    def from_client(self, data: bytes) -> None: ...
+    def from_broker(self, data: bytes) -> None: ...
+
+
+class Relay:
+    """A way to a broker that can be cut. port: where clients connect. make_tap: called for each connection."""
+
+    def __init__(self, target: int, make_tap: Callable[[], Tap] | None = None) -> None:
+        (self.port,) = free_ports(1)
+        self._target = target
+        self._make_tap = make_tap
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def cut(self) -> None:
+        """Reset every connection, on both sides, and accept none until `mend`."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for each in self._writers:
+            each.transport.abort()
+        self._writers.clear()
+
+    async def mend(self) -> None:
+        """Accept connections."""
+        self._server = await asyncio.start_server(self._accept, HOST, self.port)
+
+    async def close(self) -> None:
+        self.cut()
+        await asyncio.gather(*self._tasks)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, onward = await asyncio.open_connection(HOST, self._target)
+        except OSError:  # the broker is down: so is this connection
+            writer.transport.abort()
+            return
+        self._writers.append(onward)
+        if writer.transport.is_closing():  # cut meanwhile
+            onward.transport.abort()
+        tap = None if self._make_tap is None else self._make_tap()
+        await asyncio.gather(
+            self._pass_on(reader, onward, None if tap is None else tap.from_client),
+            self._pass_on(there, writer, None if tap is None else tap.from_broker),
+        )
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, see: Callable[[bytes], None] | None
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if see is not None:
+                    see(data)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def relay(target: int, make_tap: Callable[[], Tap] | None = None) -> AsyncIterator[Relay]:
+    """A relay to a port of 127.0.0.1."""
+    made = Relay(target, make_tap)
+    await made.mend()
+    try:
+        yield made
+    finally:
+        await made.close()
