@@ -186,7 +186,7 @@ async def test_what_it_listens_on_can_be_chosen() -> None:
         async with Emulator(addresses=["192.0.2.1"]):
             pass
     with pytest.raises(RouteError, match="serves"):
-        Emulator(ports={8443: 0})
+        Emulator(ports={1883: 0})
     with pytest.raises(RouteError, match="host"):
         Emulator("127.0.0.1")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .arrival import ConnectionInfo
 from .emulator import Emulator
 from .hub import EmulatorLimits, EmulatorStats
+from .policy import PolicyError
 
-__all__ = ["Emulator", "EmulatorLimits", "EmulatorStats"]
+__all__ = ["ConnectionInfo", "Emulator", "EmulatorLimits", "EmulatorStats", "PolicyError"]

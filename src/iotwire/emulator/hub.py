@@ -5,13 +5,15 @@ Everything a device can make this room store has a bound in `EmulatorLimits`.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..limits import AwsIotLimits, Fault
 from ..mqtt import Publish, ReasonCode, Subscription, TopicTree, Will, topic_matches
 
-__all__ = ["Device", "EmulatorLimits", "EmulatorStats", "Hub", "Message"]
+__all__ = ["Device", "EmulatorLimits", "EmulatorStats", "Exchange", "Hub", "Message"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,13 @@ class EmulatorLimits:
     max_queued_messages, max_queued_bytes: waiting for one device; one that reads more slowly is disconnected.
     max_backlog_bytes: written to a device and not yet read by it; above it QoS 0 messages for it are dropped.
     max_retained_messages, max_retained_bytes: of all retained messages.
+    service: the quotas of the service for one connection, as a client knows them: topics, payloads, filters.
+    max_frame_bytes: of a WebSocket frame. max_websocket_s: how long one stays open.
+    authorizer_timeout_s: what an authorizer's function has. least_authorizer_s: the least that it may say of times.
+    max_http_head_bytes: request line and headers. max_http_body_bytes: the payload of a request.
+    handshake_timeout_s: from the first moment to the end of the TLS handshake. connect_timeout_s: from there to the
+        CONNECT, or to a request's first byte. http_request_timeout_s: from that byte to the last one.
+    http_idle_timeout_s: between two requests. close_timeout_s: for the peer to take note of the end.
     """
 
     max_connections: int = 100
@@ -38,8 +47,17 @@ class EmulatorLimits:
     max_backlog_bytes: int = 1024 * 1024
     max_retained_messages: int = 1000
     max_retained_bytes: int = 16 * 1024 * 1024
+    service: AwsIotLimits = field(default_factory=AwsIotLimits)
+    max_frame_bytes: int = 1024 * 1024
+    max_websocket_s: float = 86_400.0
+    authorizer_timeout_s: float = 5.0
+    least_authorizer_s: int = 300
+    max_http_head_bytes: int = 32 * 1024  # user properties and correlation data, 8 KiB each, in base64
+    max_http_body_bytes: int = 128 * 1024
     handshake_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
+    http_request_timeout_s: float = 10.0
+    http_idle_timeout_s: float = 60.0
     close_timeout_s: float = 2.0
 
 
@@ -47,7 +65,8 @@ class EmulatorLimits:
 class EmulatorStats:
     """What has happened so far.
 
-    refused_connections: over the limit, failed in the TLS handshake, or without a CONNECT that could be accepted.
+    accepted_connections: with a CONNECT that was accepted, or an HTTP request, whatever its answer.
+    refused_connections: over the limit, failed before or in the TLS handshake, or without one of these.
     """
 
     accepted_connections: int = 0
@@ -80,12 +99,32 @@ class Message:
         expires_at = None if lifetime_s is None else now + lifetime_s
         return cls(topic, bytes(packet.payload), packet.qos, packet.retain, properties, expires_at)
 
+    def find_fault(self, limits: AwsIotLimits) -> Fault | None:
+        """What the service would not take of it."""
+        return limits.fault_of_publish(self.topic, len(self.payload), self.qos, self.properties)
+
     def properties_at(self, now: float) -> dict[str, Any] | None:
         """The properties to send now, with what is left of the lifetime [MQTT-3.3.2-6]; None once it has expired."""
         if self.expires_at is None:
             return self.properties
         left_s = int(self.expires_at - now)
         return {**self.properties, "message_expiry_interval": left_s} if left_s > 0 else None
+
+
+class Exchange(Protocol):
+    """Where all messages go: the embedded `Hub`, or a `Relay` to a real broker."""
+
+    @property
+    def limits(self) -> EmulatorLimits: ...
+
+    @property
+    def stats(self) -> EmulatorStats: ...
+
+    def take(self, message: Message) -> ReasonCode | Future[ReasonCode]:
+        """A message that no connected device has sent. What is awaited raises RequestError where it cannot be had."""
+
+    async def close(self) -> None:
+        """The emulator has ended."""
 
 
 class Device(Protocol):
@@ -178,6 +217,12 @@ class Hub:
             retain = message.retain and subscriber.subscription.retain_as_published
             device.deliver(message, min(message.qos, subscriber.qos), retain)
         return ReasonCode.SUCCESS
+
+    def take(self, message: Message) -> ReasonCode:
+        return self.publish(message, None)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
     def retained(self, topic_filter: str) -> Iterator[Message]:
         for topic, message in list(self._retained.items()):
