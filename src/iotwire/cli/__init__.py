@@ -1,61 +1,62 @@
-"""The `iotwire` command. argparse alone: a gateway's image should not grow for a command line."""
+"""The `iotwire` command. argparse alone: a gateway's image should not grow for a command line.
+
+Each command is a room of its own: `add_parser` adds its arguments, and sets `run`, which takes them and returns the
+exit status. Only the room of the command that is asked for is imported, for on a board that is what takes time.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from ..errors import IotwireError
 
 __all__ = ["main"]
+
+# The rooms, in the order of the help.
+COMMANDS = ("demo", "emulator", "preflight", "probe", "pub", "routes", "sign", "sub")
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit status: 0 for success, 1 for failure, 130 for Ctrl-C."""
-    options = _make_parser().parse_args(arguments)
-    from .demo import run_demo
-
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return asyncio.run(
-            run_demo(
-                seconds=options.seconds, interval_s=options.interval, version=options.version, payload=options.payload
-            )
-        )
+        options = _make_parser(_rooms_for(arguments)).parse_args(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
     except IotwireError as error:
-        print(f"iotwire: {error}", file=sys.stderr)
+        from .printing import printable
+
+        print(f"iotwire: {printable(str(error))}", file=sys.stderr)  # there may be a server's words in it
         return 1
     except KeyboardInterrupt:
         print("\niotwire: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever reads what is printed has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain when it ends
+        return 1
+    return status
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _rooms_for(arguments: Sequence[str]) -> Sequence[str]:
+    """The command that is asked for; all of them for the help, and for a word that is none; none for `--version`."""
+    words = [each for each in arguments if not each.startswith("-")]
+    if words and words[0] in COMMANDS:
+        return words[:1]
+    return () if "--version" in arguments else COMMANDS
+
+
+def _make_parser(rooms: Sequence[str]) -> argparse.ArgumentParser:
     from .. import __version__
 
     parser = argparse.ArgumentParser(prog="iotwire", description="The wire layer of AWS IoT devices.")
     parser.add_argument("--version", action="version", version=f"iotwire {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo",
-        help="send readings of this machine through a local endpoint",
-        description="Start a local endpoint, connect two clients to it over mutual TLS, and send readings of this "
-        "machine from one to the other with QoS 1. The exit status is not 0 if one of them is missing.",
-    )
-    demo.add_argument("--seconds", type=_positive, default=5.0, metavar="N", help="how long to send (default: 5)")
-    demo.add_argument(
-        "--interval", type=_positive, default=1.0, metavar="S", help="seconds between rounds (default: 1)"
-    )
-    demo.add_argument("--version", type=int, choices=(4, 5), default=5, help="4 is MQTT 3.1.1 (default: 5)")
-    demo.add_argument("--payload", metavar="TEXT", help="send this text instead of readings")
+    for room in rooms:
+        import_module(f".{room}", __name__).add_parser(commands)
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"a number greater than 0 is expected, not {text}")
-    return value

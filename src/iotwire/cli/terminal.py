@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Style"]
+__all__ = ["Style", "print_fact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +33,8 @@ class Style:
 
     def _mark(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.has_colours else text
+
+
+def print_fact(style: Style, name: str, value: str) -> None:
+    """One line of a list of facts. Flushed, for someone may watch through a pipe."""
+    print(f"  {style.dim(name.ljust(12))}  {value}", flush=True)

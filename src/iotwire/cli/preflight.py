@@ -1,0 +1,79 @@
+"""`iotwire preflight`: what a route will send first, looked at before anything is sent."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from textwrap import fill
+
+from ..preflight import Finding, Preflight
+from ..tls_names import group_name, signature_name, suite_name
+from .arguments import Commands, wrapped
+from .routing import VARIABLES, add_host_arguments, add_route_arguments, make_route, take_host
+from .terminal import Style
+
+__all__ = ["add_parser", "run"]
+
+LINE_WIDTH = 100
+
+
+def add_parser(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "preflight",
+        help="look at the TLS hello and the certificate of a route, without sending anything",
+        description=wrapped(
+            "Make the ClientHello that a client will send to an endpoint of AWS IoT Core or to a broker, "
+            "decode it, and check it and the files against what the service asks for. Nothing is sent. The exit "
+            "status is 1 if there is an error."
+        ),
+        epilog=f"environment variables, which options win over:\n{VARIABLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--help", action="help", help="show this help message and exit")
+    add_host_arguments(parser)
+    add_route_arguments(parser)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    take_host(options)
+    report = make_route(options).preflight()
+    _print_report(Style.of_terminal(), report)
+    return 0 if report.is_ok else 1
+
+
+def _print_report(style: Style, report: Preflight) -> None:
+    place = f"[{report.host}]:{report.port}" if ":" in report.host else f"{report.host}:{report.port}"
+    print(style.strong(place))
+    print(f"{report.description}\n")
+    width = max(len(finding.subject) for finding in report.findings)
+    for finding in report.findings:
+        _print_finding(style, finding, width)
+    hello = report.hello
+    if hello is not None:
+        print(f"\n  {style.dim('The ClientHello:')}")
+        _print_list("suites", map(suite_name, hello.cipher_suites))
+        _print_list("groups", map(group_name, hello.groups))
+        _print_list("signatures", map(signature_name, hello.signature_algorithms))
+    errors = sum(finding.level == "error" for finding in report.findings)
+    warnings = sum(finding.level == "warning" for finding in report.findings)
+    print(f"\n  {_count(errors, 'error')}, {_count(warnings, 'warning')}; nothing was sent")
+
+
+def _print_finding(style: Style, finding: Finding, width: int) -> None:
+    mark = {"ok": style.good, "error": style.bad, "warning": style.strong}[finding.level]
+    print(f"  {mark(finding.level.ljust(7))}  {finding.subject:<{width}}  {finding.text}")
+    if finding.advice:
+        indent = " " * (13 + width)
+        print(fill(finding.advice, LINE_WIDTH, initial_indent=indent, subsequent_indent=indent))
+
+
+def _print_list(name: str, values: Iterable[str]) -> None:
+    indent = " " * 16
+    print(fill(", ".join(values), LINE_WIDTH, initial_indent=f"    {name:<12}", subsequent_indent=indent))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
