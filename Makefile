@@ -4,17 +4,19 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 SECONDS ?= 60
 SEED ?= 0
+FAULTS ?= 100
 WHEELS ?= dist/wheels
 BENCH_JSON ?=
 BOARDS ?= aarch64 armv7l armv6l s390x
 SUMMARY ?=
+ARGUMENTS ?=
 
 SHELL := /bin/bash
 RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help environment demo test check lint lint-workflows format types bench bench-compare sanitize fuzz coverage test-freethreaded
+.PHONY: help environment demo test check lint lint-workflows format types bench bench-compare bench-clients bench-https bench-tls bench-tokens bench-signing bench-wss bench-resumption sanitize faults fuzz coverage test-freethreaded
 .PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check footprint brokers clean
 .DEFAULT_GOAL := help
 
@@ -23,13 +25,13 @@ help: ## this list
 
 environment: $(VENV)/.dev $(VENV)/.wheels $(VENV)/.workflows $(VENV)/.bench ## all that the other verbs install into .venv
 
-demo: $(VENV)/.demo ## the main job: a local endpoint, two clients, readings of this machine
+demo: $(VENV)/.demo ## the main job: a local endpoint, and readings of this machine by all nine routes
 	$(RUN) -m iotwire demo
 
 test: lint lint-workflows types $(VENV)/.wheels ## lint, types and every test
 	$(RUN) -m pytest
 
-check: lint types ## lint, types and the quick tests, in under a minute
+check: lint types ## lint, types and the quick tests, in three minutes
 	$(RUN) -m pytest -q -m "not slow" tests/unit
 
 lint: $(VENV)/.dev ## style and common mistakes
@@ -54,14 +56,40 @@ bench: $(VENV)/.bench ## the codec against its peers and the floor, as ratios
 bench-compare: $(VENV)/.bench ## the table of ratios alone
 	$(RUN) benchmarks/compare.py
 
+bench-tls: $(VENV)/.bench ## the TLS codec against tlslite-ng, as ratios
+	$(RUN) benchmarks/tls.py
+
+bench-clients: $(VENV)/.bench ## whole clients against mosquitto: CPU for one message, latency, memory; ARGUMENTS="--only publish-0"
+	$(RUN) benchmarks/clients.py $(ARGUMENTS)
+
+bench-resumption: $(VENV)/.bench ## client CPU of a resumed TLS session against a full handshake, with mosquitto
+	$(RUN) benchmarks/resumption.py $(ARGUMENTS)
+
+bench-https: $(VENV)/.bench ## publishing over HTTPS against requests and botocore: CPU for one message; ARGUMENTS="--rounds 3"
+	$(RUN) benchmarks/https.py $(ARGUMENTS)
+
+bench-tokens: $(VENV)/.dev ## tokens of custom authorizers: signing against cryptography, user names against urllib
+	$(RUN) benchmarks/tokens.py $(ARGUMENTS)
+
+bench-wss: $(VENV)/.bench ## what WebSockets add to a message over plain TLS
+	$(RUN) benchmarks/wss.py $(ARGUMENTS)
+
+bench-signing: $(VENV)/.bench ## signing against botocore and awscrt, SHA-256 against OpenSSL, as ratios
+	$(RUN) benchmarks/signing.py $(ARGUMENTS)
+
 sanitize: $(VENV)/.dev ## unit tests and fuzz targets in an address- and undefined-behaviour-sanitizer build
 	tools/sanitize.sh $(RUN)
 
 test-freethreaded: ## unit tests and races on a CPython without the GIL, races under a thread sanitizer too
 	tools/test-freethreaded.sh
 
-fuzz: $(VENV)/.dev ## fuzz the codec for SECONDS=60 from SEED=0
+faults: $(VENV)/.dev ## faults under traffic, FAULTS=100 of each kind with each broker: half an hour
+	IOTWIRE_FAULTS=$(FAULTS) $(RUN) -m pytest tests/faults -m slow
+
+fuzz: $(VENV)/.dev ## fuzz each codec for SECONDS=60 from SEED=0
 	$(RUN) tests/fuzz/fuzz_mqtt.py --seconds $(SECONDS) --seed $(SEED)
+	$(RUN) tests/fuzz/fuzz_tls.py --seconds $(SECONDS) --seed $(SEED)
+	$(RUN) tests/fuzz/fuzz_sigv4.py --seconds $(SECONDS) --seed $(SEED)
 
 coverage: $(VENV)/.coverage ## lines covered by the unit tests, of .py and .pyx
 	tools/coverage.sh $(RUN)

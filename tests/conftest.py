@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import absent, is_required, shared_vectors_folder
+from support import is_required, shared_vectors_folder
 
 # The same examples in every run: a test that fails does so for everybody. The fuzz targets are where chance lives.
 settings.register_profile(
@@ -19,21 +18,18 @@ settings.register_profile(
 )
 settings.load_profile("iotwire")
 
+# Whoever tries another build of the modules (boards, sanitizers, the stable ABI) sets IOTWIRE_TESTS=compiled. Then what
+# is Python alone is left out: it takes an emulator half an hour. The integration tests and the demo go through it.
+PYTHON_ALONE = ("cli", "emulator_", "https_", "preflight", "probe", "providers_", "proxy", "transport_", "upgrade")
+collect_ignore_glob = (
+    [f"unit/test_{name}*" for name in PYTHON_ALONE] if os.environ.get("IOTWIRE_TESTS") == "compiled" else []
+)
+
 
 @pytest.fixture(scope="session")
 def shared_vectors() -> Path:
     """The folder of shared vectors; a test that asks for it skips (or fails, see `support.absent`) without it."""
     return shared_vectors_folder()
-
-
-@pytest.fixture(scope="session")
-def mosquitto_program() -> str:
-    """The path of a mosquitto to start; a test that asks for it skips (or fails, see `support.absent`) without it."""
-    # Debian installs it to /usr/sbin, which is not on every user's PATH.
-    program = shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
-    if program is None:
-        absent("broker", "mosquitto is not installed (tools/install-brokers.sh installs it)")
-    return program
 
 
 @pytest.fixture

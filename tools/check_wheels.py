@@ -23,8 +23,10 @@ from elftools.elf.elffile import ELFFile
 from packaging.utils import parse_wheel_filename
 
 ARM_MACHINES = ("aarch64", "armv7l", "armv6l")
-MAXIMUM_X86_64_BYTES = 600_000
-MAXIMUM_UNPACKED_ARM_BYTES = 1_000_000  # a gateway's flash holds what was unpacked
+MAXIMUM_X86_64_BYTES = 1_000_000
+# A gateway's flash holds what was unpacked. The MQTT codec, which others build on, is to stay under a megabyte of it
+# (benchmarks/footprint.py); the other codecs, the routes, the clients, the emulator and the command line come on top.
+MAXIMUM_UNPACKED_ARM_BYTES = 2_300_000
 
 ELF_MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64", "armv7l": "EM_ARM", "armv6l": "EM_ARM"}
 HARD_FLOAT = {"TAG_ABI_VFP_ARGS": {1}}
@@ -151,6 +153,25 @@ def _build_attributes(module: ELFFile) -> dict[str, int]:
     }
 
 
+def complaints_about_thumb(wheel: Wheel) -> list[str]:
+    """ARMv7 runs two encodings, and what is compiled to Thumb-2 is a quarter smaller than what is compiled to ARM."""
+    return [
+        f"{name} is larger than it need be: it is ARM code, not Thumb-2"
+        for name, module in wheel.elf_modules()
+        if wheel.is_for_linux_on("_armv7l") and module["e_machine"] == "EM_ARM" and not _is_thumb(module)
+    ]
+
+
+def _is_thumb(module: ELFFile) -> bool:
+    # Its build attributes allow both, whichever was chosen. The lowest bit of a function's address says what it is.
+    exported = module.get_section_by_name(".dynsym")
+    return any(
+        symbol["st_value"] & 1
+        for symbol in (exported.iter_symbols() if exported else ())
+        if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF"
+    )
+
+
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a tool that is installed beside this Python."""
     command = [sys.executable, "-m", module, *arguments]
@@ -212,6 +233,7 @@ CHECKS: tuple[Callable[[Wheel], list[str]], ...] = (
     complaints_about_size,
     complaints_about_symbols,
     complaints_about_processor,
+    complaints_about_thumb,
     complaints_of_twine,
     complaints_of_check_wheel_contents,
     complaints_of_abi3audit,

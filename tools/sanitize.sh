@@ -21,7 +21,7 @@ import iotwire._mqtt as module, os
 assert os.path.realpath(module.__file__).startswith(os.path.realpath('src')), module.__file__"
 # test_package.py is about the size and cost of the release build. The sanitizers write to the file descriptor of stderr
 # and end the process: pytest must not have it.
-"${watched[@]}" -m pytest -q --capture=sys --ignore tests/unit/test_package.py -o timeout=600 tests/unit
+IOTWIRE_TESTS=compiled "${watched[@]}" -m pytest -q --capture=sys --ignore tests/unit/test_package.py -o timeout=600 tests/unit
 for target in tests/fuzz/fuzz_*.py; do
     "${watched[@]}" "$target" --seconds "${IOTWIRE_FUZZ_SECONDS:-20}" --seed 0
 done

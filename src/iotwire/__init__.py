@@ -7,13 +7,43 @@ emulator.
 
 from __future__ import annotations
 
+from ._lazy import lazy_names
+
 # What `typing.TYPE_CHECKING` is, without the 1.7 MB of memory that importing `typing` takes.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .client import Client, ClientStats, MessageStream
-    from .credentials import X509
+    from .client import (
+        Backoff,
+        BlockingClient,
+        BlockingMessageHandler,
+        BlockingMessageStream,
+        BlockingReceipt,
+        Client,
+        ClientStats,
+        EnhancedAuthentication,
+        MessageHandler,
+        MessageStream,
+        PublishReport,
+        Receipt,
+        Traffic,
+    )
+    from .credentials import (
+        X509,
+        BotocoreCredentials,
+        ContainerCredentials,
+        CredentialsProvider,
+        EnvironmentCredentials,
+        InstanceCredentials,
+        IotCredentials,
+        ProviderChain,
+        Refreshing,
+        SharedFilesCredentials,
+        SigV4,
+        StaticCredentials,
+    )
+    from .custom_auth import CustomAuth
     from .endpoint import Broker, Endpoint
     from .errors import (
         ConnectError,
@@ -22,70 +52,132 @@ if TYPE_CHECKING:
         EncodeError,
         IotwireError,
         MalformedPacketError,
+        NoCredentialsError,
         OutboxFullError,
         PacketTooLargeError,
         ProtocolViolationError,
         PublishError,
+        RequestTimeoutError,
         RouteError,
         SubscribeError,
         TlsDecodeError,
         WireError,
     )
+    from .https import BlockingHttpsPublisher, HttpsPublisher
+    from .limits import AwsIotLimits
+    from .proxy import Proxy
     from .route import ROUTES, Route, ServiceRoute, Tls
+    from .transport import StepTimeouts
 
     __version__: str
 
 __all__ = [
     "ROUTES",
     "X509",
+    "AwsIotLimits",
+    "Backoff",
+    "BlockingClient",
+    "BlockingHttpsPublisher",
+    "BlockingMessageHandler",
+    "BlockingMessageStream",
+    "BlockingReceipt",
+    "BotocoreCredentials",
     "Broker",
     "Client",
     "ClientStats",
     "ConnectError",
     "ConnectionLostError",
+    "ContainerCredentials",
     "CredentialsError",
+    "CredentialsProvider",
+    "CustomAuth",
     "EncodeError",
     "Endpoint",
+    "EnhancedAuthentication",
+    "EnvironmentCredentials",
+    "HttpsPublisher",
+    "InstanceCredentials",
+    "IotCredentials",
     "IotwireError",
     "MalformedPacketError",
+    "MessageHandler",
     "MessageStream",
+    "NoCredentialsError",
     "OutboxFullError",
     "PacketTooLargeError",
     "ProtocolViolationError",
+    "ProviderChain",
+    "Proxy",
     "PublishError",
+    "PublishReport",
+    "Receipt",
+    "Refreshing",
+    "RequestTimeoutError",
     "Route",
     "RouteError",
     "ServiceRoute",
+    "SharedFilesCredentials",
+    "SigV4",
+    "StaticCredentials",
+    "StepTimeouts",
     "SubscribeError",
     "Tls",
     "TlsDecodeError",
+    "Traffic",
     "WireError",
     "__version__",
 ]
 
 _ROOMS = {
-    "client": ("Client", "ClientStats", "MessageStream"),
-    "credentials": ("X509",),
+    "client": (
+        "Backoff",
+        "BlockingClient",
+        "BlockingMessageHandler",
+        "BlockingMessageStream",
+        "BlockingReceipt",
+        "Client",
+        "ClientStats",
+        "EnhancedAuthentication",
+        "MessageHandler",
+        "MessageStream",
+        "PublishReport",
+        "Receipt",
+        "Traffic",
+    ),
+    "credentials": (
+        "X509",
+        "BotocoreCredentials",
+        "ContainerCredentials",
+        "CredentialsProvider",
+        "EnvironmentCredentials",
+        "InstanceCredentials",
+        "IotCredentials",
+        "ProviderChain",
+        "Refreshing",
+        "SharedFilesCredentials",
+        "SigV4",
+        "StaticCredentials",
+    ),
+    "custom_auth": ("CustomAuth",),
     "endpoint": ("Broker", "Endpoint"),
+    "https": ("BlockingHttpsPublisher", "HttpsPublisher"),
+    "limits": ("AwsIotLimits",),
+    "proxy": ("Proxy",),
     "route": ("ROUTES", "Route", "ServiceRoute", "Tls"),
+    "transport": ("StepTimeouts",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+# Whatever has no room of its own is an error class.
+_ROOMS["errors"] = tuple(sorted({*__all__} - {"__version__"}.union(*_ROOMS.values())))
+_find = lazy_names(__name__, _ROOMS)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+    if name != "__version__":
+        return _find(name)
+    from importlib.metadata import version
 
-        value: Any = version("iotwire")
-    elif name in __all__:
-        from importlib import import_module
-
-        # Whatever has no room of its own is an error class.
-        value = getattr(import_module(f".{_ROOM_OF.get(name, 'errors')}", __name__), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    globals()[name] = found = version("iotwire")
+    return found
 
 
 def __dir__() -> list[str]:

@@ -53,6 +53,11 @@ def test_no_wheel_for_32_bit_arm_takes_neon_for_granted() -> None:
             assert target.cpu == "arm1176jzf_s" or "-neon" in target.cpu, target.name
 
 
+def test_32_bit_arm_is_thumb_wherever_the_processor_has_thumb_2() -> None:
+    for target in targets.TARGETS:
+        assert target.thumb == (target.arm32 and target.cpu != "arm1176jzf_s"), target.name
+
+
 # ---- what is kept
 
 

@@ -1,4 +1,4 @@
-"""The fuzzer itself: that it runs, reaches deep into the codec, and can find a fault."""
+"""The fuzzers themselves: that they run, reach deep into the codecs, and can find a fault."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fuzz import fuzz_mqtt
+from fuzz import fuzz_mqtt, fuzz_tls
+from fuzz.frame import BrokenError, Seed
 from fuzz.fuzz_mqtt import (
-    BrokenError,
-    Seed,
     Tally,
     check,
     check_packet,
@@ -22,6 +21,7 @@ from fuzz.fuzz_mqtt import (
     seeds_of_vectors,
 )
 from iotwire.mqtt import PubAck
+from iotwire.tls import ClientHello
 from support import CHECKOUT
 
 if TYPE_CHECKING:
@@ -77,10 +77,31 @@ def test_a_corpus_is_read_from_a_folder(tmp_path: Path) -> None:
     assert seeds_of_corpus(tmp_path) == [Seed(b"\xd0\x00", 4), Seed(b"\xd0\x00", 5)]
 
 
-def test_the_fuzzer_runs_as_a_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["fuzz_mqtt.py", "fuzz_tls.py"])
+def test_a_fuzzer_runs_as_a_program(tmp_path: Path, name: str) -> None:
     (tmp_path / "one").write_bytes(b"\xd0\x00")
-    script = CHECKOUT / "tests" / "fuzz" / "fuzz_mqtt.py"
+    script = CHECKOUT / "tests" / "fuzz" / name
     arguments = ["--inputs", "50", "--seconds", "30", "--seed", "3", "--corpus", str(tmp_path)]
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "50 inputs" in done.stdout
+
+
+# TLS.
+
+
+def test_some_thousand_hellos_break_nothing() -> None:
+    tally = fuzz_tls.run(fuzz_tls.seeds_of_vectors(), seed=20261130, numbers=range(3000))
+    assert tally.inputs == 3000
+    assert tally.hellos > 300
+    assert tally.errors > 1000
+    assert len(tally.clauses) > 15
+
+
+def test_a_hello_that_is_not_what_its_bytes_say_is_found() -> None:
+    hello, other = ClientHello("a.test"), ClientHello("b.test")
+    fuzz_tls.check_hello(hello, hello.encode(), random.Random(1))
+    with pytest.raises(BrokenError):
+        fuzz_tls.check_hello(hello, other.encode(), random.Random(1))
+    with pytest.raises(BrokenError):
+        fuzz_tls.check_remade(hello, repr(other))

@@ -25,8 +25,8 @@ from installing import trials_of
 from places import BUILD, ROOT, SHARED_VECTORS, say
 from targets import BOARDS, TARGETS, Board, board_named, target_named
 
-# Emulated, a test takes some ten times as long.
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800")
+# Emulated, a test takes some ten times as long. A thread to watch over each would cost a megabyte, which QEMU keeps.
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800", "-o", "timeout_method=signal")
 
 
 def wheels(folder: Path) -> int:
@@ -105,7 +105,7 @@ def _parts(board: Board, python: Path) -> Iterator[Part]:
         )
         yield Part("codec tests", (str(python), *PYTEST, "-m", "not slow", *codec), env)
         return
-    yield Part("unit tests", (str(python), *PYTEST, "tests/unit"), env)
+    yield Part("unit tests", (str(python), *PYTEST, "tests/unit"), env | {"IOTWIRE_TESTS": "compiled"})
     yield Part("integration tests", (str(python), *PYTEST, "tests/integration"), env)
     yield Part("demo", (str(python), "-m", "iotwire", "demo"), env)
     if board.usual_cpu:
@@ -115,8 +115,13 @@ def _parts(board: Board, python: Path) -> Iterator[Part]:
 
 
 def is_codec(test: Path) -> bool:
-    """Whether a file of tests is about the codec alone: then a board without cryptography has all that it needs."""
-    return test.name.startswith(("test_mqtt_", "test_topics", "test_cpu", "test_shared_vectors"))
+    """Whether a file of tests is about compiled code alone: then a board without cryptography has all that it needs."""
+    return test.name.startswith(
+        (
+            *("test_mqtt_", "test_topics", "test_shared_vectors", "test_websocket_frames"),
+            *("test_cpu", "test_custom_auth", "test_sha256", "test_sigv4_", "test_tls_"),
+        )
+    )
 
 
 def main() -> int:

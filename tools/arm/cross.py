@@ -34,11 +34,15 @@ SOURCES = (
     "MANIFEST.in",
 )
 # setuptools takes these instead of what the running interpreter was built with. What Cython marks as small is what runs
-# once, when a module is imported; it marks that for GCC alone.
+# once, when a module is imported; it marks that for GCC alone. zig keeps frame pointers, which GCC does not.
 CFLAGS = (
-    "-fwrapv -DNDEBUG -fno-sanitize=undefined -ffunction-sections -DCYTHON_SMALL_CODE=__attribute__((cold,minsize))"
+    "-fwrapv -DNDEBUG -fno-sanitize=undefined -fomit-frame-pointer -ffunction-sections "
+    "-DCYTHON_SMALL_CODE=__attribute__((cold,minsize))"
 )
 LDFLAGS = "-Wl,-s -Wl,--gc-sections -Wl,--hash-style=gnu"
+# zig ignores -mthumb, and has no glibc for a target called `thumb`. Handed past zig to clang, this is for our C alone:
+# what zig compiles of its own stays ARM, and the linker lets one call the other.
+THUMB = ("-Xclang", "-target-feature", "-Xclang", "+thumb-mode")
 
 
 def suite(version: str = VERSION) -> str:
@@ -57,11 +61,11 @@ def build_wheels(targets: Sequence[Target], *, limited_api: bool = False) -> dic
         headers(target)  # fetched one after another: apt takes one at a time anyway
     with locked("cross"):
         staged = _stage()
-        made_from = digest(ZIG, CFLAGS, LDFLAGS, *_contents(staged))
+        sources = digest(*_contents(staged))
 
         def build(target: Target) -> Path:
             name = f"{target.name}-abi3" if limited_api else target.name
-            place = BUILD / "wheels" / name / made_from
+            place = BUILD / "wheels" / name / digest(ZIG, CFLAGS, LDFLAGS, THUMB, target, sources)
             if not place.is_dir():
                 _build(target, name, staged, place, limited_api=limited_api)
             [wheel] = place.glob("*.whl")
@@ -79,7 +83,8 @@ def compiler(target: Target) -> list[str]:
     version = subprocess.run([zig, "version"], check=True, capture_output=True, text=True).stdout.strip()
     if version != ZIG:
         raise SystemExit(f"zig is {version}, and wheels are built with {ZIG}: pip install ziglang=={ZIG}")
-    return [str(zig), "cc", "-target", target.zig, *([f"-mcpu={target.cpu}"] if target.cpu else [])]
+    cpu = [f"-mcpu={target.cpu}"] if target.cpu else []
+    return [str(zig), "cc", "-target", target.zig, *cpu, *(THUMB if target.thumb else ())]
 
 
 def tool_environment() -> dict[str, str]:
@@ -179,7 +184,7 @@ def _division(target: Target) -> Path:
         compile_it = (*compiler(target), *flags, "-c", source, "-o", place / "division.o")
         run(compile_it, env=tool_environment(), log=place / "log")
 
-    return kept("division", target.name, make, made_from=(ZIG, source.read_text(), target.cpu, flags)) / "division.o"
+    return kept("division", target.name, make, made_from=(ZIG, source.read_text(), target, THUMB, flags)) / "division.o"
 
 
 def _musl_name(target: Target) -> Path:

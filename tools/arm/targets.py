@@ -23,6 +23,7 @@ class Target:
     debian: str  # the Debian architecture whose CPython headers it is built with
     triplet: str  # what CPython puts into the names of its extension modules
     cpu: str = ""  # the instructions that every board of the kind has, where zig's default has more
+    thumb: bool = False  # whether it is compiled to Thumb-2, which is smaller than what ARM starts in
     repaired: bool = True  # whether there is a manylinux or musllinux tag for it
     released: bool = True  # whether it becomes part of a release, or is built for a test alone
 
@@ -45,8 +46,13 @@ TARGETS = (
     Target("musllinux-x86_64", "x86_64-linux-musl", "x86_64", "amd64", "x86_64-linux-musl"),
     Target("manylinux-aarch64", "aarch64-linux-gnu.2.17", "aarch64", "arm64", "aarch64-linux-gnu"),
     Target("musllinux-aarch64", "aarch64-linux-musl", "aarch64", "arm64", "aarch64-linux-musl"),
-    Target("manylinux-armv7l", "arm-linux-gnueabihf.2.31", "armv7l", "armhf", "arm-linux-gnueabihf", cpu=_ARMV7),
-    Target("musllinux-armv7l", "arm-linux-musleabihf", "armv7l", "armhf", "arm-linux-musleabihf", cpu=_ARMV7),
+    Target(
+        "manylinux-armv7l", "arm-linux-gnueabihf.2.31", "armv7l", "armhf", "arm-linux-gnueabihf", cpu=_ARMV7,
+        thumb=True,
+    ),
+    Target(
+        "musllinux-armv7l", "arm-linux-musleabihf", "armv7l", "armhf", "arm-linux-musleabihf", cpu=_ARMV7, thumb=True,
+    ),
     Target(
         "linux-armv6l", "arm-linux-gnueabihf.2.31", "armv6l", "armhf", "arm-linux-gnueabihf", cpu=_ARM1176,
         repaired=False,

@@ -3,7 +3,7 @@
 The notation: hexadecimal, spaces where they help the eye, and after `#` what the field is. Three marks stand for
 themselves and for more:
 
-    [0004]     a length of two bytes
+    [0004]     a length of two bytes (TLS has such of one and three too)
     {8001}     a length (of the packet, or of its properties) as a variable byte integer
     61*65535   a byte that repeats
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Form = Literal["canonical", "own order", "long"]
 
 _TOKEN = re.compile(
-    r"\[(?P<length>[0-9a-f]{4})\]|\{(?P<varint>(?:[0-9a-f]{2})+)\}"
+    r"\[(?P<length>(?:[0-9a-f]{2}){1,3})\]|\{(?P<varint>(?:[0-9a-f]{2})+)\}"
     r"|(?P<byte>[0-9a-f]{2})\*(?P<times>\d+)|(?P<hex>(?:[0-9a-f]{2})+)"
 )
 
@@ -44,7 +44,9 @@ class LengthField:
         stop = self.offset + self.size
         if not self.is_varint:
             value = int.from_bytes(wire[self.offset : stop], "big") + by
-            return wire[: self.offset] + value.to_bytes(2, "big") + wire[stop:] if 0 <= value <= 0xFFFF else None
+            if not 0 <= value < 1 << 8 * self.size:
+                return None
+            return wire[: self.offset] + value.to_bytes(self.size, "big") + wire[stop:]
         value = read_varint(wire[self.offset : stop]) + by
         return wire[: self.offset] + put_varint(value) + wire[stop:] if value >= 0 else None
 
