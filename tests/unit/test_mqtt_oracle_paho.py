@@ -252,8 +252,12 @@ class Link:
         self.socket.sendall(packet.encode(self.version))
 
     def close(self) -> None:
+        # Not loop_stop: the thread forgets itself when it ends, maybe between its two looks at it.
+        thread = self.client._thread
+        self.client._thread_terminate = True
         self.socket.close()
-        self.client.loop_stop()
+        if thread is not None:
+            thread.join()
         # Else only its finalizer would close them, which the collector of a free-threaded CPython may run after theirs.
         self.client._reset_sockets()
 
