@@ -119,6 +119,11 @@ class Attempt:
     query: str = field(default="", repr=False)
     signer: RequestSigner | None = field(default=None, repr=False)
 
+    @property
+    def presents_certificate(self) -> bool:
+        """Whether a server that asks for a certificate gets one: some that do not accept it just close."""
+        return self.tls is not None and self.tls.certificate is not None
+
 
 class RequestSigner(Protocol):
     """Signs the HTTPS requests of one connection."""

@@ -276,6 +276,16 @@ def test_the_tls_settings_of_a_broker() -> None:
         plan(Tls(server_name="not a name"))
 
 
+def test_an_attempt_says_whether_it_presents_a_certificate() -> None:
+    def presents(tls: bool | X509 | Tls | None) -> bool:
+        return Broker("broker.example", 8883, tls=tls).prepare(NOW).presents_certificate
+
+    assert presents(DEVICE)
+    assert presents(Tls(certificate=DEVICE))
+    assert not presents(True)
+    assert not presents(None)
+
+
 WAY = {"proxy": Proxy("socks5://proxy.example:1080"), "interface": "wwan0", "source_address": "2001:db8::1"}
 
 

@@ -340,7 +340,7 @@ class BlockingClient(ClientBase):
         )
         wire = self._make_wire(connected, rest)
         wire.poll.register(self._reader_wakeup.reader, select.POLLIN)
-        wire.presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
+        wire.presents_certificate = attempt.presents_certificate
         watch = Watch(connected, self._wakeup)
         try:
             with self._lock, self._turn:

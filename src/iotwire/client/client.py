@@ -204,8 +204,7 @@ class Client(ClientBase):
         # In a thread: a route may read files or ask for credentials.
         attempt = await asyncio.to_thread(self._make_attempt)
         by = self._loop.time() + self._connect_timeout_s
-        presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
-        link = Link(self._session, self, presents_certificate=presents_certificate)
+        link = Link(self._session, self, presents_certificate=attempt.presents_certificate)
         self._opened = opened = self._loop.create_future()
         self._ending = None
         renewal: asyncio.TimerHandle | None = None

@@ -282,5 +282,6 @@ class BlockingHttpsPublisher(PublisherBase):
             contexts=self._contexts,
             step_timeouts=self._step_timeouts,
         )
-        presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
-        return BlockingHttpLink(connected, self._make_conversation(attempt), presents_certificate=presents_certificate)
+        return BlockingHttpLink(
+            connected, self._make_conversation(attempt), presents_certificate=attempt.presents_certificate
+        )

@@ -250,8 +250,7 @@ class HttpsPublisher(PublisherBase):
 
     async def _open(self) -> HttpLink:
         attempt = await asyncio.to_thread(self._make_attempt)
-        presents_certificate = attempt.tls is not None and attempt.tls.certificate is not None
-        link = HttpLink(self._make_conversation(attempt), presents_certificate=presents_certificate)
+        link = HttpLink(self._make_conversation(attempt), presents_certificate=attempt.presents_certificate)
         try:
             await open_stream(
                 attempt,

@@ -101,7 +101,7 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
             message = f"TLS with {_place_and_address(attempt, progress)} failed: {reason}"
         elif progress.step == "websocket":
             message = f"{_place_and_address(attempt, progress)} opened no WebSocket: {_reason(error)}"
-            if attempt.tls is not None and attempt.tls.certificate is not None:
+            if attempt.presents_certificate:
                 message += " (servers that do not accept the client certificate do that)"
         elif progress.step == "proxy":
             message = f"{_target(attempt)} opened no tunnel to {_place(attempt.host, attempt.port)}: {_reason(error)}"
