@@ -25,6 +25,7 @@ from .route import (
     TlsPlan,
     is_host_name,
     is_ip_literal,
+    join_host_port,
     read_alpn,
     read_host,
     read_interface,
@@ -89,13 +90,12 @@ class EndpointRoute(Route):
     def prepare(self, now: datetime) -> Attempt:
         certificate = self.auth if isinstance(self.auth, X509) else None
         ca = self.ca if self.ca is not None or certificate is None else certificate.ca
-        # The service's own port, whatever local one it is mapped to: a request is for the service.
-        authority = self.server_name if self.row.port == 443 else f"{self.server_name}:{self.row.port}"
         attempt = Attempt(
             self.host,
             self.port,
             TlsPlan(self.server_name, self.alpn, certificate=certificate, ca=ca),
-            authority=authority,
+            # The service's own port, whatever local one it is mapped to: a request is for the service.
+            authority=join_host_port(self.server_name, self.row.port, 443),
             proxy=self.proxy,
             interface=self.interface,
             source_address=self.source_address,
@@ -365,8 +365,7 @@ class Broker(Route):
     @property
     def _authority(self) -> str:
         host = self.host.partition("%")[0]  # a zone is this machine's
-        host = f"[{host}]" if ":" in host else host
-        return host if self.port == (80 if self._tls is None else 443) else f"{host}:{self.port}"
+        return join_host_port(host, self.port, 80 if self._tls is None else 443)
 
     def _plan_tls(self, tls: bool | X509 | Tls | None) -> TlsPlan | None:
         if tls is None or tls is False:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import RouteError
-from .route import read_host, read_port
+from .route import join_host_port, read_host, read_port
 
 __all__ = ["Proxy"]
 
@@ -74,8 +74,7 @@ class Proxy:
     @property
     def place(self) -> str:
         """Where it is, for messages: without user name and password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{join_host_port(self.host, self.port)}"
 
     def __repr__(self) -> str:
         shown = self.place if self.username is None else self.place.replace("://", "://***@")

@@ -244,6 +244,12 @@ def read_host(host: str) -> str:
     raise RouteError(f"host: a DNS name or an IP address is expected, without scheme, port or path, not {host!r}")
 
 
+def join_host_port(host: str, port: int, default_port: int | None = None) -> str:
+    """Both as a URL and a Host header have them (RFC 3986, 3.2): an IPv6 address in brackets, no default port."""
+    host = f"[{host}]" if ":" in host else host
+    return host if port == default_port else f"{host}:{port}"
+
+
 def read_port(port: int, name: str = "port") -> int:
     """The port itself. Raises RouteError unless it is 1 to 65535."""
     if type(port) is not int or not 1 <= port <= 65535:

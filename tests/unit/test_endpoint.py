@@ -12,7 +12,7 @@ import pytest
 
 import iotwire
 from iotwire import ROUTES, X509, Broker, CredentialsError, CustomAuth, Endpoint, Proxy, RouteError, SigV4, Tls
-from iotwire.route import TlsPlan
+from iotwire.route import TlsPlan, join_host_port
 from iotwire.sigv4 import Credentials
 from iotwire.transport import make_client_context
 
@@ -274,6 +274,23 @@ def test_the_tls_settings_of_a_broker() -> None:
         plan(ssl.create_default_context())  # type: ignore[arg-type]
     with pytest.raises(RouteError, match="server_name"):
         plan(Tls(server_name="not a name"))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "default_port", "expected"),
+    [
+        ("iot.example", 8443, None, "iot.example:8443"),
+        ("iot.example", 8443, 443, "iot.example:8443"),
+        ("iot.example", 443, 443, "iot.example"),
+        ("127.0.0.1", 443, None, "127.0.0.1:443"),
+        ("::1", 8443, 443, "[::1]:8443"),
+        ("::1", 443, 443, "[::1]"),
+    ],
+)
+def test_an_ipv6_address_stands_in_brackets_and_a_default_port_is_left_out(
+    host: str, port: int, default_port: int | None, expected: str
+) -> None:
+    assert join_host_port(host, port, default_port) == expected
 
 
 def test_an_attempt_says_whether_it_presents_a_certificate() -> None:

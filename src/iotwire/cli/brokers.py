@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..endpoint import Broker
 from ..errors import RouteError
-from ..route import Tls, read_host, read_port
+from ..route import Tls, join_host_port, read_host, read_port
 from .secrets import RefuseSecret, read_secret
 from .settings import described
 
@@ -30,8 +30,7 @@ class BrokerUrl(NamedTuple):
     username: str | None
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.is_tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.is_tls else 'mqtt'}://{join_host_port(self.host, self.port)}"
 
 
 def broker_url(text: str) -> BrokerUrl:

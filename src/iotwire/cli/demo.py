@@ -23,7 +23,7 @@ from ..emulator.pki import make_token_key
 from ..endpoint import ROUTES, EndpointRoute
 from ..errors import IotwireError, PublishError
 from ..https import HttpsPublisher
-from ..route import PROTOCOL_NAMES
+from ..route import PROTOCOL_NAMES, join_host_port
 from .arguments import Commands, positive
 from .readings import Reading, gateway_name, read_machine
 from .terminal import Style, print_fact
@@ -341,7 +341,7 @@ def _print_head(style: Style, emulator: Emulator, senders: Sequence[_Sender], di
     print_fact(style, "endpoint", f"{emulator.host} at {', '.join(emulator.addresses)}")
     for sender in senders:
         route = sender.route
-        place = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
+        place = join_host_port(route.host, route.port)
         print_fact(style, f"row {route.row.number}", f"{route.row}, here {place}")
     print_fact(style, "topics", f"{senders[0].prefix.rpartition('/')[0]}/row.../reading/..., QoS 1")
     print_fact(style, "display", f"row 1, {'MQTT 5.0' if version == 5 else 'MQTT 3.1.1'}, {display.security}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from textwrap import fill
 
 from ..preflight import Finding, Preflight
+from ..route import join_host_port
 from ..tls_names import group_name, signature_name, suite_name
 from .arguments import Commands, wrapped
 from .routing import VARIABLES, add_host_arguments, add_route_arguments, make_route, take_host
@@ -45,8 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_report(style: Style, report: Preflight) -> None:
-    place = f"[{report.host}]:{report.port}" if ":" in report.host else f"{report.host}:{report.port}"
-    print(style.strong(place))
+    print(style.strong(join_host_port(report.host, report.port)))
     print(f"{report.description}\n")
     width = max(len(finding.subject) for finding in report.findings)
     for finding in report.findings:

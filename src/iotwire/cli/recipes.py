@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..emulator import Emulator
 from ..endpoint import ROUTES
-from ..route import ServiceRoute
+from ..route import ServiceRoute, join_host_port
 
 __all__ = ["CREDENTIALS", "Door", "Recipes"]
 
@@ -195,13 +195,13 @@ asyncio.run(main())
         return shlex.join([*words, "-q", "1", "-t", _TOPIC, "-m", "0.5"])
 
     def _curl(self, port: int) -> str:
-        place = f"{self.host}:{port}:{_bracketed(self.address)}:{self.ports[port]}"
+        place = f"{self.host}:{port}:{join_host_port(self.address, self.ports[port])}"
         words = ["curl", "-sS", "--cacert", self.ca, "--cert", self.cert, "--key", self.key, "--connect-to", place]
         return shlex.join([*words, "--data-binary", "0.5", f"https://{self.host}:{port}/topics/readings%2Fload?qos=1"])
 
     def _openssl(self, port: int, alpn: str) -> str:
         request = rf"POST /topics/readings%2Fload?qos=1 HTTP/1.1\r\nHost: {self.host}\r\nContent-Length: 3\r\n"
-        place = f"{_bracketed(self.address)}:{self.ports[port]}"
+        place = join_host_port(self.address, self.ports[port])
         words = ["openssl", "s_client", "-quiet", "-connect", place, "-servername", self.host, "-alpn", alpn]
         words += ["-CAfile", self.ca, "-cert", self.cert, "-key", self.key]
         request = request.replace("%", "%%")  # for printf
@@ -215,7 +215,3 @@ asyncio.run(main())
         return "# For `iotwire pub`: set -a; . ./emulator.env\n" + "".join(
             f"{name}={shlex.quote(value)}\n" for name, value in named.items()
         )
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

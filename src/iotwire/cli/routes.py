@@ -11,7 +11,7 @@ from typing import Any
 
 from ..endpoint import ROUTES, Endpoint, EndpointRoute
 from ..errors import IotwireError
-from ..route import AUTHENTICATION_NAMES, PROTOCOL_NAMES, ServiceRoute
+from ..route import AUTHENTICATION_NAMES, PROTOCOL_NAMES, ServiceRoute, join_host_port
 from .arguments import Commands, wrapped
 from .printing import as_json, printable
 from .proofs import CUSTOM_VARIABLES, make_auth, make_certificate, named_authentication
@@ -134,7 +134,7 @@ def _judge(options: argparse.Namespace, endpoint: Endpoint, row: ServiceRoute, a
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         return Verdict(False, f"{errors[0].subject} {errors[0].text}")
-    shown = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
+    shown = join_host_port(route.host, route.port)
     return Verdict(True, shown if (route.host, route.port) != (endpoint.host, row.port) else "open")
 
 

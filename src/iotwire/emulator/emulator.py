@@ -22,6 +22,7 @@ from typing import Any, Self
 from ..credentials import X509
 from ..endpoint import ROUTES, Broker, Endpoint
 from ..errors import ConnectError, RouteError
+from ..route import join_host_port
 from ..sigv4 import Credentials
 from ..tls import Alert
 from .access import Gate, Pass
@@ -297,7 +298,7 @@ class Emulator:
                 accepted.close()
                 self._hub.stats.refused_connections += 1
                 continue
-            arrival = Arrival(CountingSocket(accepted), _name_of(address), port, loop.time())
+            arrival = Arrival(CountingSocket(accepted), join_host_port(*address[:2]), port, loop.time())
             arriving = loop.create_task(self._receive(arrival))
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arriving.discard)
@@ -426,11 +427,6 @@ def _make_credentials() -> Credentials:
     alphabet = string.ascii_uppercase + "234567"
     key_id = "AKIA" + "".join(secrets.choice(alphabet) for _ in range(16))
     return Credentials(key_id, secrets.token_urlsafe(30))
-
-
-def _name_of(address: Any) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:

@@ -45,6 +45,7 @@ from ..mqtt import (
     Unsubscribe,
     encode_publish,
 )
+from ..route import join_host_port
 from ..transport import PacketStream, Stream
 from ..transport.connect import open_stream
 from ..transport.tls import TlsContexts
@@ -103,8 +104,7 @@ class Relay:
     @property
     def place(self) -> str:
         """Where it is, for the log."""
-        host = self.broker.host
-        return f"{f'[{host}]' if ':' in host else host}:{self.broker.port}"
+        return join_host_port(self.broker.host, self.broker.port)
 
     # Over HTTPS.
 

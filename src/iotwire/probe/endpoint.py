@@ -9,7 +9,16 @@ from dataclasses import replace
 
 from ..errors import ConnectError, EncodeError, RouteError
 from ..proxy import Proxy
-from ..route import Attempt, TlsPlan, is_ip_literal, read_host, read_interface, read_port, read_source_address
+from ..route import (
+    Attempt,
+    TlsPlan,
+    is_ip_literal,
+    join_host_port,
+    read_host,
+    read_interface,
+    read_port,
+    read_source_address,
+)
 from ..transport.connect import connect_socket
 from ..transport.explain import explaining
 from ..transport.steps import Progress
@@ -106,7 +115,7 @@ async def _resolve(attempt: Attempt, family: int, timeout_s: float) -> list[str]
 
 async def _probe(attempt: Attempt, hello: ProbeHello, data: bytes, timeout_s: float) -> ProbeResult:
     loop = asyncio.get_running_loop()
-    peer = f"[{attempt.host}]:{attempt.port}" if ":" in attempt.host else f"{attempt.host}:{attempt.port}"
+    peer = join_host_port(attempt.host, attempt.port)
     if attempt.proxy is not None:
         peer += f" through {attempt.proxy.place}"
     answer = Answer(hello, peer)

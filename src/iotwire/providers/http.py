@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn
 from ..errors import ConnectError, ConnectionLostError, CredentialsError, IotwireError, RequestTimeoutError, RouteError
 from ..https.conversation import Answer, Conversation
 from ..https.request import Request
-from ..route import Attempt, TlsPlan, read_host, read_port
+from ..route import Attempt, TlsPlan, join_host_port, read_host, read_port
 from ..transport.blocking import open_socket
 from ..transport.explain import alert_of, describe_tls_error
 from ..transport.tls import TlsContexts
@@ -29,6 +29,7 @@ __all__ = ["MAX_ANSWER_BYTES", "HttpSource", "Url", "read_url", "words_of"]
 MAX_ANSWER_BYTES = 64 * 1024
 # Characters of a refusal's own words that are passed on.
 MAX_QUOTED = 200
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # Visible ASCII alone: nothing here can end a line of the request. A fragment is not for servers, and none is expected.
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?((?:/[!-\"$-~]*)?)")
 
@@ -44,14 +45,12 @@ class Url(NamedTuple):
     @property
     def place(self) -> str:
         """For messages: without path and query, which may have secrets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{join_host_port(self.host, self.port)}"
 
     def attempt(self) -> Attempt:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        is_default = self.port == (443 if self.scheme == "https" else 80)
         tls = TlsPlan(self.host) if self.scheme == "https" else None
-        return Attempt(self.host, self.port, tls, authority=host if is_default else f"{host}:{self.port}")
+        authority = join_host_port(self.host, self.port, DEFAULT_PORTS[self.scheme])
+        return Attempt(self.host, self.port, tls, authority=authority)
 
 
 def read_url(text: str, name: str) -> Url:
@@ -60,7 +59,7 @@ def read_url(text: str, name: str) -> Url:
     if found is not None:
         scheme, host, port, target = found.groups()
         with suppress(RouteError):
-            number = (443 if scheme == "https" else 80) if port is None else read_port(int(port))
+            number = DEFAULT_PORTS[scheme] if port is None else read_port(int(port))
             return Url(scheme, read_host(host), number, target or "/")
     raise CredentialsError(
         f"{name}: a URL such as http://127.0.0.1:8080/path is expected, without user name, spaces and fragment"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ..errors import ConnectError
-from ..route import Attempt, is_ip_literal
+from ..route import Attempt, is_ip_literal, join_host_port
 from .proxies import ProxyError
 from .steps import Progress, UpgradeError
 
@@ -78,7 +78,7 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
     try:
         yield
     except ProxyError as error:
-        message = f"{_target(attempt)} opened no tunnel to {_place(attempt.host, attempt.port)}: {error}"
+        message = f"{_target(attempt)} opened no tunnel to {_place(attempt)}: {error}"
         raise ConnectError(message, step="proxy", http_status=error.status) from error
     except UpgradeError as error:
         message = f"{_place_and_address(attempt, progress)} opened no WebSocket: {error}"
@@ -104,7 +104,7 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
             if attempt.presents_certificate:
                 message += " (servers that do not accept the client certificate do that)"
         elif progress.step == "proxy":
-            message = f"{_target(attempt)} opened no tunnel to {_place(attempt.host, attempt.port)}: {_reason(error)}"
+            message = f"{_target(attempt)} opened no tunnel to {_place(attempt)}: {_reason(error)}"
         else:
             message = _describe_unreachable(attempt, progress, error)
         raise ConnectError(message, step=progress.step) from error
@@ -112,7 +112,7 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
 
 def _describe_silence(attempt: Attempt, progress: Progress, error: TimeoutError) -> str:
     limit = "" if error.errno else f" within {progress.limit_s:g} s"
-    place = _place(attempt.host, attempt.port)
+    place = _place(attempt)
     match progress.step:
         case None:
             return f"the files of the route were not read{limit}"
@@ -153,8 +153,8 @@ def _tried(attempt: Attempt, progress: Progress) -> str:
     return f" (tried {'; '.join(told)})"
 
 
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _place(attempt: Attempt) -> str:
+    return join_host_port(attempt.host, attempt.port)
 
 
 def _host(attempt: Attempt) -> str:
@@ -164,11 +164,11 @@ def _host(attempt: Attempt) -> str:
 
 def _target(attempt: Attempt) -> str:
     """What TCP connects to."""
-    return _place(attempt.host, attempt.port) if attempt.proxy is None else f"the proxy {attempt.proxy.place}"
+    return _place(attempt) if attempt.proxy is None else f"the proxy {attempt.proxy.place}"
 
 
 def _place_and_address(attempt: Attempt, progress: Progress) -> str:
-    place = _place(attempt.host, attempt.port)
+    place = _place(attempt)
     if attempt.proxy is not None:
         return f"{place} through {_target(attempt)}"
     return place if is_ip_literal(attempt.host) or progress.address is None else f"{place} (at {progress.address})"

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 from ..proxy import Proxy
-from ..route import is_ip_literal
+from ..route import is_ip_literal, join_host_port
 
 __all__ = ["ProxyError", "Tunnel", "make_tunnel"]
 
@@ -76,7 +76,7 @@ class HttpTunnel:
         self._h11 = h11
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.is_open = False
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = join_host_port(host, port)
         self._headers = [("Host", target)]
         if proxy.username is not None and proxy.password is not None:
             credentials = b64encode(proxy.username + b":" + proxy.password).decode()  # RFC 7617, 2

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 from ..errors import WireError
 from ..mqtt import Decoder, Packet
+from ..route import join_host_port
 from .tls import ClientContext
 
 __all__ = ["PacketReceiver", "PacketStream", "Source", "Stream"]
@@ -93,8 +94,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple):
-            host, port = address[:2]
-            self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self.peer = join_host_port(*address[:2])
 
     def get_buffer(self, sizehint: int) -> Any:  # a memoryview: asyncio's stub has no better type
         if self._scratch is not None:
