@@ -53,6 +53,7 @@ __all__ = [
     "StaticCredentials",
     "describe_source",
     "read_source",
+    "stamp_source",
 ]
 
 # Where a certificate or key comes from: the path of a file, or the bytes that are in one.
@@ -217,6 +218,17 @@ def read_source(source: object, name: str) -> Source:
 def describe_source(source: Source) -> str:
     """A source for people: a path in quotes, or how many bytes; never the bytes."""
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else repr(os.fspath(source))
+
+
+def stamp_source(source: Source) -> tuple[int, ...] | None:
+    """What changes when a file does; None for bytes, and for what is no file: whoever reads it says what is wrong."""
+    if isinstance(source, bytes):
+        return None
+    try:
+        found = os.stat(source)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def __getattr__(name: str) -> Any:

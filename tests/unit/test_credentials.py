@@ -234,6 +234,13 @@ def test_what_is_no_certificate_or_key_is_an_error_that_does_not_repeat_it(place
     assert "abc" not in str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["device\0.pem", "device\ud800.pem"])
+def test_a_path_that_no_file_can_have_is_an_error_of_credentials(path: str) -> None:
+    for plan in (TlsPlan("broker.example", ca=path), TlsPlan("broker.example", certificate=X509(path, path))):
+        with pytest.raises(CredentialsError, match="device"):
+            TlsContexts().get(plan)
+
+
 def test_a_file_that_is_far_too_large_is_not_read_to_its_end() -> None:
     with pytest.raises(CredentialsError, match="1048576 bytes"):
         load(X509("/dev/zero", "/dev/zero"))

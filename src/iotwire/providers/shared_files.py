@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from ..credentials import stamp_source
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
 from .document import make_credentials, read_now, read_setting
@@ -87,7 +88,7 @@ class SharedFilesCredentials:
             self._path(self._credentials_file, "AWS_SHARED_CREDENTIALS_FILE", "credentials"),
             self._path(self._config_file, "AWS_CONFIG_FILE", "config"),
         ]
-        key = (profile, *((path, _stamp(path)) for path in paths))
+        key = (profile, *((path, stamp_source(path)) for path in paths))
         latest = self._latest
         if latest is not None and latest[0] == key:
             return latest[1]
@@ -189,12 +190,3 @@ def _describe(error: Exception) -> str:
     lines = [number for number, _ in getattr(error, "errors", ())]
     line = lines[0] if lines else getattr(error, "lineno", None)
     return wrong if line is None else f"{wrong}, line {line}"
-
-
-def _stamp(path: str) -> tuple[int, ...] | None:
-    """What changes when a file does."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from ..credentials import X509, Source
+from ..credentials import X509, Source, stamp_source
 from ..errors import CredentialsError
 from ..route import TlsPlan
 from .pem import Validity, encode_pem, find_certificate, is_encrypted_key, is_pem, name_key, read_validity
@@ -70,7 +70,7 @@ class TlsContexts:
 
     def get(self, plan: TlsPlan, *, now: datetime | None = None) -> ClientContext:
         """As `make_client_context`."""
-        key = (plan, [_stamp(source) for source in _sources_of(plan)])
+        key = (plan, [stamp_source(source) for source in _sources_of(plan)])
         context = self._context
         if context is None or key != self._key:
             context = self._context = make_client_context(plan, now=now)
@@ -85,17 +85,6 @@ def _sources_of(plan: TlsPlan) -> list[Source]:
     if plan.certificate is not None:
         sources += [plan.certificate.cert, plan.certificate.key]
     return sources
-
-
-def _stamp(source: Source) -> tuple[int, ...] | None:
-    """What changes when a file does. Bytes are a part of the plan."""
-    if isinstance(source, bytes):
-        return None
-    try:
-        found = os.stat(source)
-    except OSError:
-        return None  # whoever reads it says what is wrong
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def make_client_context(plan: TlsPlan, *, now: datetime | None = None) -> ClientContext:
