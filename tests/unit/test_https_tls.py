@@ -188,6 +188,24 @@ def test_the_next_connection_goes_on_with_the_tls_session(
 
 @BOTH
 @BOTH_VERSIONS
+def test_a_ticket_of_tls_1_3_is_used_once_and_a_session_of_tls_1_2_is_not_copied_again(
+    make: Make, authority: Authority, newest: ssl.TLSVersion
+) -> None:
+    server = Watching(server_context(authority, newest=newest))
+    tls = TlsPlan(HOST, certificate=authority.issue_device("device"), ca=authority.ca)
+    kept: list[Any] = []
+    with http_server(server, tls=tls) as route, make(route, max_idle_s=0) as publisher:
+        for _ in range(3):
+            publisher.publish("a")
+            context = getattr(publisher, "_publisher", publisher)._contexts._context
+            kept.append(context.session)
+    assert server.reused == [False, True, True]
+    assert None not in kept
+    assert len({id(session) for session in kept}) == (1 if newest == ssl.TLSVersion.TLSv1_2 else 3)
+
+
+@BOTH
+@BOTH_VERSIONS
 @pytest.mark.parametrize("how", ["orderly", "abrupt"])
 def test_a_connection_that_the_server_closed_meanwhile_is_made_again(
     make: Make, authority: Authority, newest: ssl.TLSVersion, how: str

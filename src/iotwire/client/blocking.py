@@ -39,7 +39,7 @@ from ..mqtt import ConnAck, Disconnect, Publish, ReasonCode, Request, SubAck, Su
 from ..transport.blocking import open_connection
 from ..transport.connect import describe_end
 from ..transport.stream import GATHER_BYTES, READ_BYTES, WRITE_HIGH_BYTES
-from ..transport.tls import ClientContext
+from ..transport.tls import keep_session
 from .backoff import Retries
 from .base import DEFAULT_MAX_BYTES, DEFAULT_MAX_MESSAGES, ClientBase
 from .blocking_streams import BlockingMessageHandler, BlockingMessageStream, BlockingReceipt
@@ -619,13 +619,8 @@ class BlockingClient(ClientBase):
         super()._on_connack(connack)
         renew_in = self._renew_in()
         self._renew_at = None if renew_in is None else self._now() + renew_in
-        wire = self._wire
-        if (
-            wire is not None
-            and isinstance(wire.socket, ssl.SSLSocket)
-            and isinstance(wire.socket.context, ClientContext)
-        ):
-            wire.socket.context.keep_session(wire.socket)
+        if self._wire is not None:
+            keep_session(self._wire.socket)
         if self._first is not None and not self._first.done():
             self._first.set_result(connack)
         self._wakeup.wake()  # there is a new deadline

@@ -16,7 +16,7 @@ from typing import Self, Unpack
 from ..errors import ConnectionLostError, CredentialsError, IotwireError
 from ..transport.blocking import open_socket
 from ..transport.connect import alert_of
-from ..transport.tls import ClientContext
+from ..transport.tls import keep_session
 from .base import PublisherBase
 from .conversation import Answer, Conversation
 from .policy import CLOSED_MEANWHILE, end_of, no_answer
@@ -78,10 +78,10 @@ class BlockingHttpLink:
                 answer = conversation.buffer_updated(nbytes)
                 if answer is not None:
                     self._idle_since = monotonic()
+                    if conversation.answers == 1:
+                        keep_session(self._socket)
                     if unsent:  # answered before it was sent: the rest would be taken for another request
                         self.abort()
-                    elif conversation.answers == 1:
-                        self._remember_tls_session()
                     return answer
                 continue  # TLS may hold more, of which no poll tells
             left = deadline - monotonic()
@@ -124,11 +124,6 @@ class BlockingHttpLink:
         if is_unsent and self.conversation.answers and alert_of(error) is None:
             raise _UnsentError from error
         raise end_of(self.conversation, error, was_sent=not is_unsent, presents_certificate=self._presents_certificate)
-
-    def _remember_tls_session(self) -> None:
-        tls = self._socket
-        if isinstance(tls, ssl.SSLSocket) and isinstance(tls.context, ClientContext) and tls.session is not None:
-            tls.context.session = tls.session
 
     def interrupt(self) -> None:
         """End the connection under a thread that uses it, which is told so. The descriptor stays that thread's."""

@@ -22,7 +22,7 @@ from typing import Any, Protocol, cast
 from ..errors import WireError
 from ..mqtt import Decoder, Packet
 from ..route import join_host_port
-from .tls import ClientContext
+from .tls import keep_session
 
 __all__ = ["PacketReceiver", "PacketStream", "Source", "Stream"]
 
@@ -288,9 +288,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     def remember_tls_session(self) -> None:
         """Keep what the server has given for the next connection to go on with."""
-        tls = self._tls_session
-        if tls is not None and isinstance(tls.context, ClientContext):
-            tls.context.keep_session(tls)
+        keep_session(self._tls_session)
 
     @property
     def _tls_session(self) -> ssl.SSLObject | None:

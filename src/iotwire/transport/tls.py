@@ -6,6 +6,7 @@ What can be known to be wrong with the client's own certificate is said before a
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import stat
 from collections.abc import Iterator
@@ -18,7 +19,14 @@ from ..errors import CredentialsError
 from ..route import TlsPlan
 from .pem import Validity, encode_pem, find_certificate, is_encrypted_key, is_pem, name_key, read_validity
 
-__all__ = ["ClientContext", "TlsContexts", "load_authorities", "load_certificate", "make_client_context"]
+__all__ = [
+    "ClientContext",
+    "TlsContexts",
+    "keep_session",
+    "load_authorities",
+    "load_certificate",
+    "make_client_context",
+]
 
 # Bytes of the largest file that is read: the certificate authorities of a whole system are a quarter of it.
 MAX_FILE_BYTES = 1024 * 1024
@@ -36,16 +44,6 @@ class ClientContext(ssl.SSLContext):
     session: ssl.SSLSession | None = None
     validity: Validity | None = None  # of the client's own certificate
 
-    def keep_session(self, tls: ssl.SSLObject | ssl.SSLSocket) -> None:
-        """Keep what the server has given this connection for the next one to go on with.
-
-        In TLS 1.3 each connection brings a ticket, which is to be used once (RFC 8446, C.4). One of TLS 1.2 that was
-        resumed has the session that is kept already, and to take it costs a copy: with OpenSSL 3.0 a quarter of a
-        millisecond on a fast machine, more than the handshake.
-        """
-        if not (tls.session_reused and tls.version() == "TLSv1.2"):
-            self.session = tls.session or self.session
-
     def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
@@ -55,6 +53,19 @@ class ClientContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session or self.session)
+
+
+def keep_session(connection: ssl.SSLObject | socket.socket | None) -> None:
+    """Have the next connection of a `ClientContext` go on with what the server has given this one, if it has TLS.
+
+    In TLS 1.3 each connection brings a ticket, which is to be used once (RFC 8446, C.4). One of TLS 1.2 that was
+    resumed has the session that is kept already, and to take it costs a copy: with OpenSSL 3.0 a quarter of a
+    millisecond on a fast machine, more than the handshake.
+    """
+    if not isinstance(connection, (ssl.SSLObject, ssl.SSLSocket)) or not isinstance(connection.context, ClientContext):
+        return
+    if not (connection.session_reused and connection.version() == "TLSv1.2"):
+        connection.context.session = connection.session or connection.context.session
 
 
 class TlsContexts:
