@@ -284,6 +284,9 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 # Raw bytes, whether the connection is closed after them, and what is told; None where they are good.
 ANSWERS: dict[str, tuple[bytes, str | None]] = {
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n" + SECRET.encode() + b"\r\n\r\n", "not HTTP/1.1"),
+    "a document without a head": (DOCUMENT + b"\r\n\r\n", "not HTTP/1.1"),
+    "half a document without a head": (DOCUMENT[:-1], "the connection ended in the midst of its answer"),
+    "a head with a secret in it": (HEAD + b"SecretAccessKey " + SECRET.encode() + b"\r\n\r\n", "not HTTP/1.1"),
     "another version": (b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "not HTTP/1.1"),
     "nothing": (b"", "the connection ended without an answer"),
     "half a head": (b"HTTP/1.1 200 O", "the connection ended in the midst of its answer"),
@@ -332,8 +335,9 @@ def test_an_answer_is_read_as_http_and_no_more_than_64_kib_of_it(
         if match is None:
             assert provider.get(NOW) == credentials()
         else:
-            with refused(match):
+            with refused(match) as caught:
                 provider.get(NOW)
+            assert "published" not in str(caught.value)
     assert connections == [0]  # no redirection is followed
 
 

@@ -16,7 +16,15 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple, NoReturn
 
-from ..errors import ConnectError, ConnectionLostError, CredentialsError, IotwireError, RequestTimeoutError, RouteError
+from ..errors import (
+    ConnectError,
+    ConnectionLostError,
+    CredentialsError,
+    IotwireError,
+    RequestTimeoutError,
+    RouteError,
+    WireError,
+)
 from ..https.conversation import Answer, Conversation
 from ..https.request import Request
 from ..route import Attempt, TlsPlan, join_host_port, read_host, read_port
@@ -130,6 +138,7 @@ class HttpSource:
         answer: Answer | None = None
         failure: OSError | None = None
         nbytes = 1
+        is_http = True
         try:
             try:
                 connected.settimeout(self._response_timeout_s)
@@ -140,10 +149,14 @@ class HttpSource:
                 connected.settimeout(left)
                 nbytes = connected.recv_into(conversation.get_buffer())
                 answer = conversation.buffer_updated(nbytes)
+        except WireError:
+            is_http = False
         except OSError as error:
             if not isinstance(error, TimeoutError):
                 failure = error if failure is None or alert_of(error) is not None else failure
                 nbytes = 0
+        if not is_http:  # not in the `except`: its error quotes what was read, and would go along as context of ours
+            raise WireError(f"the answer is not HTTP/1.1, or longer than {MAX_ANSWER_BYTES} bytes")
         answer = answer or conversation.give_up()
         if answer is not None:
             return answer
