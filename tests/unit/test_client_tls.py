@@ -21,6 +21,7 @@ from iotwire.emulator.pki import Authority
 from iotwire.mqtt import Disconnect, PubAck, Publish
 from iotwire.route import TlsPlan
 from iotwire.transport.tls import TlsContexts
+from racing import run_together
 from scripted import ON_EVERY_LOOP, Peer, asynchronous, one_connection, reconnecting, scripted, until
 
 
@@ -209,6 +210,15 @@ def test_a_context_lives_as_long_as_its_plan_and_its_files(authority: Authority)
         assert renewed is not again
         assert contexts.get(plan) is renewed
         again = renewed
+
+
+def test_threads_that_ask_at_once_are_given_one_context(authority: Authority) -> None:
+    plan = TlsPlan("broker.test", certificate=authority.issue_device("device"), ca=authority.ca)
+    contexts = TlsContexts()
+    given: list[ssl.SSLContext] = []
+    run_together(*[lambda: given.append(contexts.get(plan))] * 8)
+    assert len(given) == 8
+    assert len(set(map(id, given))) == 1
 
 
 def test_a_file_that_is_missing_for_a_moment_is_an_error_for_that_moment(authority: Authority, tmp_path: Path) -> None:

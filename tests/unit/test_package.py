@@ -43,7 +43,7 @@ LAYERS = [
         "tls_names",
         *(source.stem for source in EXTENSION_SOURCES),
     },
-    {"clock", "credentials", "custom_auth", "endpoint", "limits", "proxy", "route", "signing"},
+    {"_lock", "clock", "credentials", "custom_auth", "endpoint", "limits", "proxy", "route", "signing"},
     {"transport"},
     {"client", "https", "preflight", "probe"},
     {"providers"},

@@ -186,6 +186,9 @@ class CountingLock:
         self._counting = threading.Lock()
         self.wanted = 0
 
+    def of_process(self) -> CountingLock:
+        return self
+
     def acquire(self, blocking: bool = True) -> bool:
         with self._counting:
             self.wanted += 1
@@ -300,7 +303,8 @@ def test_a_child_of_fork_asks_by_itself_though_a_thread_of_its_parent_was_asking
     botocore = BotocoreCredentials(SimpleNamespace(get_frozen_credentials=None, load=lambda: refreshing.get(NOW)))
     asking = [InThread(chain.get, NOW), InThread(botocore.get, NOW)]
     happened(gate.asked)
-    until(lambda: botocore._asking._lock.locked() and chain._asking._lock.locked(), "the locks are not held")
+    locks = [each._asking.of_process() for each in (botocore, chain)]
+    until(lambda: all(lock.locked() for lock in locks), "the locks are not held")
 
     def in_the_child() -> list[str]:
         given.append(SECOND)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -86,7 +85,6 @@ class PublisherBase(ABC):
         self._close_timeout_s = positive("close_timeout_s", close_timeout_s)
         self._contexts = TlsContexts()
         self._clock = Clock()
-        self._making_context = threading.Lock()
         self._prepare()
 
     def __repr__(self) -> str:
@@ -107,15 +105,11 @@ class PublisherBase(ABC):
     def _make_attempt(self) -> Attempt:
         """What one connection needs. Reads files, or more: in a thread other than the event loop's."""
         try:
-            attempt = self._route.prepare(self._clock.now() if self._route.is_signed else datetime.now(UTC))
+            return self._route.prepare(self._clock.now() if self._route.is_signed else datetime.now(UTC))
         except IotwireError:
             raise
         except Exception as failure:  # a route of the application's own may raise anything
             raise ConnectError(f"the route failed: {type(failure).__name__}") from failure
-        if attempt.tls is not None:
-            with self._making_context:  # connections that are opened at once are to have one, and its TLS session
-                self._contexts.get(attempt.tls)
-        return attempt
 
     def _make_conversation(self, attempt: Attempt) -> Conversation:
         authorization = Authorization.of(attempt, self._clock.now)

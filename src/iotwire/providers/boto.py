@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from .._lock import ForkSafeLock
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
 from .document import make_credentials, read_now
-from .lock import AskingLock
 
 __all__ = ["BotocoreCredentials"]
 
@@ -39,7 +39,7 @@ class BotocoreCredentials:
         self._kind = type(source).__name__
         self._found = found
         self._ask = ask
-        self._asking = AskingLock()
+        self._asking = ForkSafeLock()
         self._latest: Credentials | None = None
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class BotocoreCredentials:
         Raises NoCredentialsError where botocore finds none, CredentialsError where it fails.
         """
         read_now(now)
-        with self._asking:
+        with self._asking.of_process():
             if self._found is None:
                 assert self._ask is not None
                 self._found = _call(self._ask)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime
 
+from .._lock import ForkSafeLock
 from ..credentials import CredentialsProvider
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
@@ -14,7 +15,6 @@ from .document import read_now
 from .instance import InstanceCredentials
 from .iot import IotCredentials
 from .local import EnvironmentCredentials
-from .lock import AskingLock
 from .refreshing import RefreshingProvider, told_again
 from .shared_files import SharedFilesCredentials
 
@@ -59,7 +59,7 @@ class ProviderChain:
         if not self._providers or not all(callable(getattr(each, "get", None)) for each in self._providers):
             raise CredentialsError("providers: objects with a method get(now) are expected, one at least")
         self._answered: CredentialsProvider | None = None
-        self._asking = AskingLock()
+        self._asking = ForkSafeLock()
         self._failure: CredentialsError | None = None  # of the latest search; another object for each
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class ProviderChain:
                 return answered.get(now)
             except NoCredentialsError:
                 _log.info("%r has no credentials any more", answered)
-        with self._asking:
+        with self._asking.of_process():
             if self._answered is not answered and self._answered is not None:  # another thread has searched meanwhile
                 return self._answered.get(now)
             if self._failure is not failure and self._failure is not None:

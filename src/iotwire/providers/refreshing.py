@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from .._lock import ForkSafeLock
 from ..credentials import CredentialsProvider
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
 from .document import is_expired, read_now, show_time
-from .lock import AskingLock
 
 __all__ = ["REFRESH_BEFORE", "Refreshing", "RefreshingProvider", "told_again"]
 
@@ -56,7 +56,7 @@ class RefreshingProvider(ABC):
 
     def __init__(self) -> None:
         self._state = _State()
-        self._asking = AskingLock()
+        self._asking = ForkSafeLock()
 
     @abstractmethod
     def _fetch(self, now: datetime) -> Credentials:
@@ -72,7 +72,8 @@ class RefreshingProvider(ABC):
         if found is not None:
             return found
         usable = state.valid(now)
-        if not self._asking.acquire(blocking=usable is None):
+        asking = self._asking.of_process()
+        if not asking.acquire(blocking=usable is None):
             assert usable is not None
             return usable
         try:
@@ -86,7 +87,7 @@ class RefreshingProvider(ABC):
                 raise told_again(failure)
             return self._refresh(now, self._state)
         finally:
-            self._asking.release()
+            asking.release()
 
     async def get_async(self, now: datetime) -> Credentials:
         """The same for asyncio: at once where nothing is to be asked, or else in a thread."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from .._lock import ForkSafeLock
 from ..credentials import X509, Source, stamp_source
 from ..errors import CredentialsError
 from ..route import TlsPlan
@@ -69,26 +70,28 @@ def keep_session(connection: ssl.SSLObject | socket.socket | None) -> None:
 
 
 class TlsContexts:
-    """The context of one client, made anew when the plan, or a file of it, has changed.
+    """The context of one client, made anew when the plan, or a file of it, has changed. For threads.
 
     A context remembers the session of its latest connection, and reading the operating system's certificate authorities
-    takes a board tens of milliseconds.
+    takes a board tens of milliseconds: connections that are opened at once are to have one.
     """
 
     def __init__(self) -> None:
+        self._making = ForkSafeLock()
         self._key: Any = None
         self._context: ClientContext | None = None
 
     def get(self, plan: TlsPlan, *, now: datetime | None = None) -> ClientContext:
         """As `make_client_context`."""
-        key = (plan, [stamp_source(source) for source in _sources_of(plan)])
-        context = self._context
-        if context is None or key != self._key:
-            context = self._context = make_client_context(plan, now=now)
-            self._key = key
-        else:
-            _check_dates(plan.certificate, context.validity, now)  # time has gone on
-        return context
+        with self._making.of_process():
+            key = (plan, [stamp_source(source) for source in _sources_of(plan)])
+            context = self._context
+            if context is None or key != self._key:
+                context = self._context = make_client_context(plan, now=now)
+                self._key = key
+            else:
+                _check_dates(plan.certificate, context.validity, now)  # time has gone on
+            return context
 
 
 def _sources_of(plan: TlsPlan) -> list[Source]:
