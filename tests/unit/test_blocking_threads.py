@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from forking import in_child, needs_fork
 from interrupts import Interrupts
 from iotwire import Backoff, BlockingClient, IotwireError, RequestTimeoutError
 from iotwire.client import blocking
@@ -22,7 +23,6 @@ from scripted_threads import InThread, Peer, happened, nothing_left, one_connect
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", [4, 5])
 AT_ONCE = Backoff(base_s=0.002, max_s=0.002)
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 @pytest.fixture(params=["epoll", "poll"])
@@ -300,28 +300,7 @@ def test_ctrl_c_ends_a_call_that_waits_and_not_the_connection(way_to_wait: str) 
 # Fork.
 
 
-def in_child(call: Callable[[], object]) -> str:
-    """What a call gives, or raises, in a child of fork."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            told = repr(call())
-        except BaseException as error:  # noqa: BLE001 -- told to the parent
-            told = f"{type(error).__name__}: {error}"
-        os.write(writer, told.encode())
-        os._exit(0)
-    os.close(writer)
-    ready, _, _ = select.select([reader], [], [], 10)
-    told = os.read(reader, 65536).decode() if ready else "it hangs"
-    os.close(reader)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return told
-
-
 @needs_fork
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_client_of_the_parent_is_not_for_the_child_and_is_not_disturbed_by_it() -> None:
     seen: list[Any] = []
 
@@ -377,7 +356,6 @@ def test_a_client_that_is_made_or_first_connected_in_a_child_works() -> None:
 
 
 @needs_fork
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_child_does_not_keep_the_parents_connection_open() -> None:
     """The server is to see when the parent ends, however long its children live."""
     ended = threading.Event()

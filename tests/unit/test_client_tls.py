@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("cryptography")
 
+from forking import in_child, needs_fork
 from iotwire import X509, Broker, ConnectError, CredentialsError, Tls
 from iotwire.client.backoff import is_refusal
 from iotwire.emulator.pki import Authority
@@ -23,6 +24,7 @@ from iotwire.route import TlsPlan
 from iotwire.transport.tls import TlsContexts
 from racing import run_together
 from scripted import ON_EVERY_LOOP, Peer, asynchronous, one_connection, reconnecting, scripted, until
+from scripted_threads import InThread
 
 
 @pytest.fixture
@@ -219,6 +221,21 @@ def test_threads_that_ask_at_once_are_given_one_context(authority: Authority) ->
     run_together(*[lambda: given.append(contexts.get(plan))] * 8)
     assert len(given) == 8
     assert len(set(map(id, given))) == 1
+
+
+@needs_fork
+def test_a_child_of_fork_has_its_context_though_a_thread_of_its_parent_was_making_one(
+    authority: Authority, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow.pem"
+    os.mkfifo(slow)
+    contexts = TlsContexts()
+    making = InThread(contexts.get, TlsPlan("broker.test", ca=slow))
+    with open(slow, "wb") as file:  # once it is being read
+        told = in_child(lambda: contexts.get(TlsPlan("broker.test", ca=authority.ca)).verify_mode)
+        file.write(Path(authority.ca).read_bytes())
+    making.result()
+    assert told == repr(ssl.CERT_REQUIRED)
 
 
 def test_a_file_that_is_missing_for_a_moment_is_an_error_for_that_moment(authority: Authority, tmp_path: Path) -> None:

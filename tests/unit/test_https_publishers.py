@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ import pytest
 
 pytest.importorskip("h11")
 
+from forking import in_child, needs_fork
 from interrupts import Interrupts
 from iotwire import (
     Backoff,
@@ -717,21 +717,12 @@ def test_a_publisher_that_was_closed_can_be_used_again(make: Make) -> None:
     assert len(server.seen) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@needs_fork
 def test_a_child_of_fork_makes_connections_of_its_own() -> None:
     server = Taking()
     with http_server(server) as route, BlockingHttpsPublisher(route) as publisher:
         publisher.publish("before")
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                publisher.publish("child")
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
+        assert in_child(lambda: publisher.publish("child")) == "None"
         publisher.publish("after")
         until(lambda: len(server.seen) == 3)
     assert sorted(zip(server.targets, server.connections, strict=True)) == [

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import select
-import signal
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +13,7 @@ import pytest
 
 pytest.importorskip("h11")  # of the chain
 
+from forking import in_child, needs_fork
 from iotwire import (
     BotocoreCredentials,
     CredentialsError,
@@ -272,28 +269,7 @@ def test_a_thread_that_is_interrupted_leaves_the_provider_usable() -> None:
     assert InThread(provider.get, NOW).result() is FIRST
 
 
-def in_child(call: Callable[[], object]) -> str:
-    """What a call gives, or raises, in a child of fork."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            told = repr(call())
-        except BaseException as error:  # noqa: BLE001 -- told to the parent
-            told = f"{type(error).__name__}: {error}"
-        os.write(writer, told.encode())
-        os._exit(0)
-    os.close(writer)
-    ready, _, _ = select.select([reader], [], [], BOUND_S)
-    told = os.read(reader, 65536).decode() if ready else "it hangs"
-    os.close(reader)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return told
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@needs_fork
 def test_a_child_of_fork_asks_by_itself_though_a_thread_of_its_parent_was_asking() -> None:
     given: list[Any] = []
     gate = Gate(FIRST)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from forking import in_child, needs_fork
 from iotwire import BlockingClient, Broker, Client, ConnectError, EncodeError, Proxy, StepTimeouts, Tls
 from iotwire.client.backoff import is_refusal
 from iotwire.transport import open_stream
@@ -107,22 +108,18 @@ def test_a_system_that_gives_no_thread_is_an_error_and_keeps_nothing(monkeypatch
     assert resolve_blocking("gateway.example", 1883, 20.0) == ["found"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@needs_fork
 def test_a_child_of_a_process_that_waits_for_the_resolver_resolves_by_itself(
     stalling_resolver: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     callers = [InThread(resolve_blocking, "gateway.example", 1883, 60.0) for _ in range(MOST_THREADS)]
     until(lambda: our_threads().count("iotwire resolver") == MOST_THREADS)
-    child = os.fork()
-    if not child:
-        found: Any = None
-        try:
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: ["found"])
-            found = resolve_blocking("gateway.example", 1883, 20.0)
-        finally:
-            os._exit(0 if found == ["found"] else 1)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def in_the_child() -> list[Any]:
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: ["found"])
+        return resolve_blocking("gateway.example", 1883, 20.0)
+
+    assert in_child(in_the_child) == "['found']"
     stalling_resolver.set()
     for each in callers:
         with pytest.raises(socket.gaierror):
