@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 pytest.importorskip("h11")
 
 from iotwire import WireError
+from iotwire.https.authorization import Authorization
 from iotwire.https.conversation import Answer, Conversation
 from iotwire.https.request import make_request
+from iotwire.route import Attempt
 
 REQUEST = make_request(None, "a/b", b"payload", 1)
 
@@ -30,6 +34,16 @@ def feed(conversation: Conversation, data: bytes, size: int = 1 << 20) -> Answer
         buffer[: len(piece)] = piece
         answer = conversation.buffer_updated(len(piece))
     return answer
+
+
+def test_an_echo_of_the_request_is_no_answer_and_what_is_secret_in_it_is_not_told() -> None:
+    attempt = Attempt("iot.test", 443, query="token=secret-word")
+    authorization = Authorization.of(attempt, lambda: datetime.now(UTC))
+    conversation = Conversation("iot.test", 4096, authorization)
+    with pytest.raises(WireError, match=r"not HTTP/1\.1: illegal status line.*token=\*\*\*") as caught:
+        feed(conversation, conversation.ask(REQUEST))
+    assert "secret-word" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 JSON = b'{"message":"OK","traceId":"4a5b"}'

@@ -109,6 +109,14 @@ def test_what_http_cannot_carry_is_an_error_of_the_route_that_does_not_show_it(f
 # ---- a server's words
 
 
+def test_an_echo_of_the_request_is_no_answer_and_what_is_secret_in_it_is_not_told() -> None:
+    path = "/mqtt?X-Amz-Signature=secret-word"
+    upgrade = Upgrade(Attempt("broker.example", 80, websocket_path=path, headers=(("X-Token", "secret-word"),)))
+    with pytest.raises(UpgradeError, match=r"not HTTP/1\.1") as caught:
+        upgrade.receive(upgrade.start())
+    assert caught.value.__context__ is None
+
+
 def test_what_explains_a_refusal_is_told_and_what_is_secret_is_not() -> None:
     query = (
         "X-Amz-Credential=AKID%2F20240102%2Feu-central-1%2Fiotdata%2Faws4_request&X-Amz-Date=20240102T030405Z"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import h11
 
 from ..errors import WireError
+from ..transport.quoting import mask_secrets
 
 if TYPE_CHECKING:
     from .authorization import Authorization
@@ -68,6 +69,10 @@ class Conversation:
         self.answers = 0
 
     @property
+    def _secrets(self) -> list[str]:
+        return [] if self.authorization is None else self.authorization.secrets
+
+    @property
     def has_begun_answer(self) -> bool:
         """Whether any byte has come since the latest request."""
         return self._received > 0
@@ -109,12 +114,13 @@ class Conversation:
             self._h11.receive_data(bytes(self._buffer[:nbytes]))
             return self._read(is_at_end=nbytes == 0)
         except h11.RemoteProtocolError as error:
-            if nbytes and self._head is None:
-                self._stop()
-                # h11's words tell what is wrong, but may quote it at any length.
-                told = printable(str(error), 120)
-                raise WireError(f"the server's answer is not HTTP/1.1: {told}. {MAYBE}") from None
-            return self.give_up()
+            if not nbytes or self._head is not None:
+                return self.give_up()
+            # h11's words tell what is wrong, but may quote it at any length, and it may be an echo of the request.
+            told = printable(mask_secrets(str(error), self._secrets), 120)
+        # Not in the `except`: its error would go along as the context of ours.
+        self._stop()
+        raise WireError(f"the server's answer is not HTTP/1.1: {told}. {MAYBE}")
 
     def give_up(self) -> Answer | None:
         """Wait no more: the answer, if its head has come."""

@@ -90,13 +90,16 @@ class Upgrade:
         try:
             self._connection.receive_data(data)
             self._read(is_at_end=not data)
-        except self._h11.RemoteProtocolError as error:
-            self.give_up()
-            if not data:
-                how = "in the midst of its answer" if self._received else "without an answer"
-                raise UpgradeError(f"it closed the connection {how}") from error
-            raise UpgradeError("its answer is not HTTP/1.1, or too long for one") from error
-        return b""
+        except self._h11.RemoteProtocolError:
+            pass
+        else:
+            return b""
+        # Not in the `except`: its error quotes the answer, which may be an echo of the request, and would go along.
+        self.give_up()
+        if not data:
+            how = "in the midst of its answer" if self._received else "without an answer"
+            raise UpgradeError(f"it closed the connection {how}")
+        raise UpgradeError("its answer is not HTTP/1.1, or too long for one")
 
     def give_up(self) -> None:
         """Wait no more. Raises UpgradeError where it is known that the server refuses."""
