@@ -37,7 +37,7 @@ from ..errors import (
 )
 from ..mqtt import ConnAck, Disconnect, Publish, ReasonCode, Request, SubAck, Subscription, UnsubAck
 from ..transport.blocking import open_connection
-from ..transport.connect import describe_end
+from ..transport.explain import describe_end
 from ..transport.stream import GATHER_BYTES, READ_BYTES, WRITE_HIGH_BYTES
 from ..transport.tls import keep_session
 from .backoff import Retries

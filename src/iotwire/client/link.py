@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..errors import IotwireError, WireError
 from ..mqtt import Connect, Session
 from ..transport import Stream
-from ..transport.connect import describe_end
+from ..transport.explain import describe_end
 from ..transport.wakeups import WakeupLimiter
 from .outcomes import with_cause
 

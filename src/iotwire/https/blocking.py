@@ -15,7 +15,7 @@ from typing import Self, Unpack
 
 from ..errors import ConnectionLostError, CredentialsError, IotwireError
 from ..transport.blocking import open_socket
-from ..transport.connect import alert_of
+from ..transport.explain import alert_of
 from ..transport.tls import keep_session
 from .base import PublisherBase
 from .conversation import Answer, Conversation

@@ -24,7 +24,7 @@ from ..errors import (
     RequestTimeoutError,
     WireError,
 )
-from ..transport.connect import alert_of, describe_tls_error
+from ..transport.explain import MAY_BE_THE_CERTIFICATE, alert_of, describe_tls_error
 from ..transport.quoting import mask_secrets
 from .conversation import MAYBE, Answer, Conversation, printable
 
@@ -171,7 +171,7 @@ def end_of(
         text = "the server closed the connection" if error is None else f"the connection ended: {_name_of(error)}"
         text += " in the midst of its answer" if conversation.has_begun_answer else " without an answer"
         if is_new and presents_certificate:
-            text += " (servers that do not accept the client certificate do that)"
+            text += MAY_BE_THE_CERTIFICATE
         end = ConnectionLostError(f"{text}. {MAYBE}") if was_sent else ConnectError(text, step="http")
     end.__cause__ = error
     return end

@@ -13,6 +13,7 @@ from ..errors import ConnectionLostError, CredentialsError
 from ..proxy import Proxy
 from ..route import Attempt, TlsPlan, read_interface, read_source_address
 from ..sigv4 import Credentials
+from ..transport.explain import MAY_BE_THE_CERTIFICATE
 from .document import DocumentNames, read_credentials, read_object
 from .http import HttpSource, words_of
 from .refreshing import RefreshingProvider
@@ -111,9 +112,7 @@ class IotCredentials(RefreshingProvider):
             answer = source.ask(self._attempt, f"/role-aliases/{quote(self._role_alias)}/credentials", headers)
         except CredentialsError as error:
             if isinstance(error.__cause__, ConnectionLostError):
-                raise CredentialsError(
-                    f"{error} (servers that do not accept the client certificate do that)"
-                ) from error.__cause__
+                raise CredentialsError(f"{error}{MAY_BE_THE_CERTIFICATE}") from error.__cause__
             raise
         if answer.status != 200:
             meaning = MEANINGS.get(answer.status, "the service failed" if answer.status >= 500 else "refused")

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..route import Attempt
-from .explain import alert_of, describe_end, describe_tls_error, explaining
+from .explain import explaining
 from .proxies import Tunnel, make_tunnel
 from .steps import Progress, StepTimeouts
 from .stream import Stream
 from .tcp import Uplink, connect_tcp, watch_link
 from .tls import TlsContexts
 
-__all__ = ["alert_of", "connect_socket", "describe_end", "describe_tls_error", "explaining", "open_stream"]
+__all__ = ["connect_socket", "open_stream"]
 
 # Seconds that TLS waits for the peer's close_notify. `Stream.close` has a bound of its own.
 CLOSE_NOTIFY_S = 5.0

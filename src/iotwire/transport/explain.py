@@ -14,7 +14,7 @@ from ..route import Attempt, is_ip_literal, join_host_port
 from .proxies import ProxyError
 from .steps import Progress, UpgradeError
 
-__all__ = ["alert_of", "describe_end", "describe_tls_error", "explaining"]
+__all__ = ["MAY_BE_THE_CERTIFICATE", "alert_of", "describe_end", "describe_tls_error", "explaining"]
 
 # TLS alerts (RFC 8446, 6; older ones in RFC 5246, 7.2, and RFC 6066, 9), as OpenSSL calls them.
 ALERTS = {
@@ -67,6 +67,8 @@ OF_THE_DATES = frozenset({9, 10})
 OF_THE_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 OF_THE_NAME = frozenset({62, 64})
 
+# Where a server that was shown a certificate just closes: TLS 1.3 has no better word for it in time.
+MAY_BE_THE_CERTIFICATE = " (servers that do not accept the client certificate do that)"
 CLOSED = "the connection was closed in the handshake: does this port speak TLS, and does nothing on the way cut it off?"
 # Ports that networks of plants and offices often block, and the one that they do not.
 BLOCKED_PORTS = frozenset({8883, 8443})
@@ -102,7 +104,7 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
         elif progress.step == "websocket":
             message = f"{_place_and_address(attempt, progress)} opened no WebSocket: {_reason(error)}"
             if attempt.presents_certificate:
-                message += " (servers that do not accept the client certificate do that)"
+                message += MAY_BE_THE_CERTIFICATE
         elif progress.step == "proxy":
             message = f"{_target(attempt)} opened no tunnel to {_place(attempt)}: {_reason(error)}"
         else:
@@ -188,7 +190,7 @@ def describe_end(error: Exception | None, *, has_connack: bool, presents_certifi
     if not has_connack and presents_certificate and alert_of(error) is None:
         # In TLS 1.3 a client is done with the handshake before the server has seen its certificate, and the alert may
         # be lost in the reset that follows it.
-        message += " (servers that do not accept the client certificate do that)"
+        message += MAY_BE_THE_CERTIFICATE
     return message
 
 
