@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import h11
 
 from ..errors import WireError
-from ..transport.quoting import mask_secrets
+from ..transport.quoting import mask_secrets, printable
 
 if TYPE_CHECKING:
     from .authorization import Authorization
     from .request import Request
 
-__all__ = ["MAYBE", "Answer", "Conversation", "printable"]
+__all__ = ["MAYBE", "Answer", "Conversation"]
 
 MAYBE = "The message may have been published"
 
@@ -171,9 +171,3 @@ class Conversation:
     def _stop(self) -> None:
         self.is_over = True
         self.is_waiting = False
-
-
-def printable(text: str, most: int) -> str:
-    """What a server said, fit for a message: at most so many characters of it, and no control characters."""
-    shown = "".join(each if each.isprintable() else "?" for each in text[:most])
-    return shown if len(text) <= most else shown + "..."

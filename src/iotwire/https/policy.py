@@ -25,8 +25,8 @@ from ..errors import (
     WireError,
 )
 from ..transport.explain import MAY_BE_THE_CERTIFICATE, alert_of, describe_tls_error
-from ..transport.quoting import mask_secrets
-from .conversation import MAYBE, Answer, Conversation, printable
+from ..transport.quoting import MAX_QUOTED, mask_secrets, printable
+from .conversation import MAYBE, Answer, Conversation
 
 if TYPE_CHECKING:
     from .authorization import Authorization
@@ -101,8 +101,6 @@ CLOSED_MEANWHILE = f"this publisher was closed. {MAYBE}"
 
 # Seconds that clocks may differ before that is worth telling. The service's signatures allow 5 minutes.
 CLOCK_TOLERANCE_S = 60
-# Characters of the service's own words that are passed on.
-MAX_QUOTED = 200
 
 
 def error_of(answer: Answer, now: datetime, authorization: Authorization | None = None) -> PublishError | None:

@@ -30,13 +30,12 @@ from ..https.request import Request
 from ..route import Attempt, TlsPlan, join_host_port, read_host, read_port
 from ..transport.blocking import open_socket
 from ..transport.explain import alert_of, describe_tls_error
+from ..transport.quoting import MAX_QUOTED, printable
 from ..transport.tls import TlsContexts
 
 __all__ = ["MAX_ANSWER_BYTES", "HttpSource", "Url", "read_url", "words_of"]
 
 MAX_ANSWER_BYTES = 64 * 1024
-# Characters of a refusal's own words that are passed on.
-MAX_QUOTED = 200
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Visible ASCII alone: nothing here can end a line of the request. A fragment is not for servers, and none is expected.
 _URL = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?((?:/[!-\"$-~]*)?)")
@@ -184,8 +183,7 @@ def words_of(answer: Answer, secrets: Iterable[str] = ()) -> str:
     for name in ("code", "Code", "message", "Message", "traceId"):
         value = told.get(name)
         if isinstance(value, str) and value:
-            shown = "".join(each if each.isprintable() else "?" for each in value[:MAX_QUOTED])
-            words.append(shown + ("..." if len(value) > MAX_QUOTED else ""))
+            words.append(printable(value, MAX_QUOTED))
     if not words or any(secret in value for secret in secrets for value in map(str, told.values())):
         return ""
     return f" ({'; '.join(words)})"

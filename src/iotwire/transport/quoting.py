@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["mask_secrets", "quote_words", "values_of_headers", "values_of_query"]
+__all__ = ["MAX_QUOTED", "mask_secrets", "printable", "quote_words", "values_of_headers", "values_of_query"]
 
+# Characters of a refusal's own words that are passed on.
+MAX_QUOTED = 200
 # Characters of a word that count as one of a secret, and those between words.
 MIN_SECRET = 6
 WORD = re.compile(r"[^\s\"'<>&?=;,()]+")
@@ -55,5 +57,10 @@ def mask_secrets(text: str, secrets: Iterable[str]) -> str:
 
 def quote_words(text: str, secrets: Iterable[str], most: int) -> str:
     """At most so many characters of a text, in one line, and none of the secrets: see `mask_secrets`."""
-    shown = " ".join(mask_secrets(text, secrets).split())
-    return "".join(each if each.isprintable() else "?" for each in shown[:most]) + ("..." if len(shown) > most else "")
+    return printable(" ".join(mask_secrets(text, secrets).split()), most)
+
+
+def printable(text: str, most: int) -> str:
+    """What a server said, fit for a message: at most so many characters of it, and no control characters."""
+    shown = "".join(each if each.isprintable() else "?" for each in text[:most])
+    return shown if len(text) <= most else shown + "..."

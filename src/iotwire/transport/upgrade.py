@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..clock import read_http_date
 from ..errors import RouteError
 from ..route import Attempt
-from .quoting import quote_words, values_of_headers, values_of_query
+from .quoting import MAX_QUOTED, quote_words, values_of_headers, values_of_query
 from .steps import UpgradeError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ SUBPROTOCOL = "mqtt"  # [MQTT-6.0.0-3]
 MAX_HEAD_BYTES = 16 * 1024
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_BODY_BYTES = 8 * 1024
-# Characters of the server's own words that are passed on.
-MAX_QUOTED = 200
 KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 ADVICE = {
