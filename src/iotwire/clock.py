@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from ._release import RELEASED
 from .errors import CredentialsError
 
-__all__ = ["Clock", "read_http_date", "read_system_clock"]
+__all__ = ["Clock", "read_http_date", "read_system_clock", "show_time"]
 
 _log = logging.getLogger("iotwire.clock")
 
@@ -26,6 +26,11 @@ TOLERANCE = timedelta(minutes=1)
 
 def read_system_clock() -> datetime:
     return datetime.now(UTC)
+
+
+def show_time(moment: datetime | None) -> str:
+    """An aware time for people; None for one that never comes."""
+    return "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Clock:
@@ -43,7 +48,7 @@ class Clock:
         now = self._read() + self._offset
         if now < EARLIEST:
             raise CredentialsError(
-                f"this machine's clock says {now:%Y-%m-%d %H:%M:%S} UTC, which is before this release of iotwire was "
+                f"this machine's clock says {show_time(now)}, which is before this release of iotwire was "
                 f"made ({RELEASED}): a signature of that time counts for nothing. Set the clock (NTP)"
             )
         return now

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from .errors import CredentialsError, IotwireError
@@ -194,9 +193,10 @@ class SigV4:
         if not isinstance(found, Credentials):
             raise CredentialsError(f"credentials: who supplies them gave a {type(found).__name__}")
         if found.expiration is not None and found.expiration <= now:
+            from .clock import show_time  # which loads `logging`
+
             raise CredentialsError(
-                f"credentials: they expired at {found.expiration.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and it is "
-                f"{now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+                f"credentials: they expired at {show_time(found.expiration)}, and it is {show_time(now)}"
             )
         return found
 

@@ -24,7 +24,6 @@ __all__ = [
     "read_object",
     "read_setting",
     "read_time",
-    "show_time",
 ]
 
 # As the sources write it (RFC 3339, 5.6), such as 2026-11-21T12:00:00Z.
@@ -49,10 +48,6 @@ def read_now(now: datetime) -> datetime:
 
 def is_expired(credentials: Credentials, now: datetime) -> bool:
     return credentials.expiration is not None and bool(credentials.expiration <= now)
-
-
-def show_time(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def read_time(text: object) -> datetime | None:

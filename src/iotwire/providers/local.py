@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from ..clock import show_time
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
-from .document import is_expired, make_credentials, read_now, read_setting, read_time, show_time
+from .document import is_expired, make_credentials, read_now, read_setting, read_time
 
 __all__ = ["EnvironmentCredentials", "StaticCredentials"]
 

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from .._lock import ForkSafeLock
+from ..clock import show_time
 from ..credentials import CredentialsProvider
 from ..errors import CredentialsError, NoCredentialsError
 from ..sigv4 import Credentials
-from .document import is_expired, read_now, show_time
+from .document import is_expired, read_now
 
 __all__ = ["REFRESH_BEFORE", "Refreshing", "RefreshingProvider", "told_again"]
 

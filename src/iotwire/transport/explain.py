@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from ..clock import show_time
 from ..errors import ConnectError
 from ..route import Attempt, is_ip_literal, join_host_port
 from .proxies import ProxyError
@@ -249,8 +250,7 @@ def describe_tls_error(error: ssl.SSLError) -> str:
 def _advise_on_verification(error: ssl.SSLCertVerificationError) -> str:
     code = error.verify_code
     if code in OF_THE_DATES:
-        now = datetime.now(UTC)
-        return f". This machine's clock says {now:%Y-%m-%d %H:%M:%S} UTC: if that is wrong, set it"
+        return f". This machine's clock says {show_time(datetime.now(UTC))}: if that is wrong, set it"
     if code in OF_THE_AUTHORITY:
         return (
             ". Name the certificate authority of the server with ca=...: for AWS IoT, the file AmazonRootCA1.pem from "

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .._lock import ForkSafeLock
+from ..clock import show_time
 from ..credentials import X509, Source, stamp_source
 from ..errors import CredentialsError
 from ..route import TlsPlan
@@ -171,19 +172,15 @@ def _check_dates(certificate: X509 | None, validity: Validity | None, now: datet
         return
     now = now or datetime.now(UTC)
     if now < validity.not_before:
-        wrong = f"is not valid before {_show(validity.not_before)}"
+        wrong = f"is not valid before {show_time(validity.not_before)}"
     elif now > validity.not_after:
-        wrong = f"has expired: it was valid until {_show(validity.not_after)}"
+        wrong = f"has expired: it was valid until {show_time(validity.not_after)}"
     else:
         return
     raise CredentialsError(
-        f"the certificate {_name(certificate.cert)} {wrong}, and this machine's clock says {_show(now)}. "
+        f"the certificate {_name(certificate.cert)} {wrong}, and this machine's clock says {show_time(now)}. "
         "If the clock is wrong, set it; else the device needs a new certificate"
     )
-
-
-def _show(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _name(source: Source) -> str:
