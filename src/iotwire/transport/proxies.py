@@ -14,6 +14,7 @@ from typing import Protocol
 
 from ..proxy import Proxy
 from ..route import is_ip_literal, join_host_port
+from .quoting import describe_status
 
 __all__ = ["ProxyError", "Tunnel", "make_tunnel"]
 
@@ -106,11 +107,10 @@ class HttpTunnel:
 
     def _judge(self, status: int) -> None:
         if not 200 <= status < 300:
-            from http import HTTPStatus
-
-            phrase = next((each.phrase for each in HTTPStatus if each == status), "no status of HTTP")
             advice = ": check user name and password of Proxy(...)" if status in (401, 407) else ""
-            raise ProxyError(f"it answered {status} {phrase}{advice}", status=status, is_refusal=status in REFUSALS)
+            raise ProxyError(
+                f"it answered {describe_status(status)}{advice}", status=status, is_refusal=status in REFUSALS
+            )
         if self._connection.trailing_data[0]:
             raise ProxyError("it sent more than its answer")
         self.is_open = True

@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["MAX_QUOTED", "mask_secrets", "printable", "quote_words", "values_of_headers", "values_of_query"]
+__all__ = [
+    "MAX_QUOTED",
+    "describe_status",
+    "mask_secrets",
+    "printable",
+    "quote_words",
+    "values_of_headers",
+    "values_of_query",
+]
 
 # Characters of a refusal's own words that are passed on.
 MAX_QUOTED = 200
@@ -64,3 +72,10 @@ def printable(text: str, most: int) -> str:
     """What a server said, fit for a message: at most so many characters of it, and no control characters."""
     shown = "".join(each if each.isprintable() else "?" for each in text[:most])
     return shown if len(text) <= most else shown + "..."
+
+
+def describe_status(status: int) -> str:
+    """A status of HTTP with the standard's phrase for it: the server's own may say anything."""
+    from http import HTTPStatus  # what a refusal alone needs
+
+    return f"{status} {next((each.phrase for each in HTTPStatus if each == status), 'no status of HTTP')}"

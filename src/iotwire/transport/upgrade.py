@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..clock import read_http_date
 from ..errors import RouteError
 from ..route import Attempt
-from .quoting import MAX_QUOTED, quote_words, values_of_headers, values_of_query
+from .quoting import MAX_QUOTED, describe_status, quote_words, values_of_headers, values_of_query
 from .steps import UpgradeError
 
 if TYPE_CHECKING:
@@ -151,14 +151,11 @@ class Upgrade:
             raise UpgradeError("it speaks another subprotocol than `mqtt` [MQTT-6.0.0-4]", status=101)
 
     def _make_refusal(self, answer: h11.Response) -> UpgradeError:
-        from http import HTTPStatus
-
         status = answer.status_code
-        phrase = next((each.phrase for each in HTTPStatus if each == status), "no status of HTTP")
         advice = ADVICE.get(status)
         if advice is None:
             advice = {2: "what is there is no WebSocket", 3: "redirections are not followed"}.get(status // 100, "")
-        text = f"it answered {status} {phrase}" + (f": {advice}" if advice else "")
+        text = f"it answered {describe_status(status)}" + (f": {advice}" if advice else "")
         if words := self._quote(self._body):
             text += f" ({words})"
         date = next((value.decode("latin-1") for name, value in answer.headers if name == b"date"), "")
