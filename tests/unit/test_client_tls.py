@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -16,7 +17,7 @@ import pytest
 pytest.importorskip("cryptography")
 
 from forking import in_child, needs_fork
-from iotwire import X509, Broker, ConnectError, CredentialsError, Tls
+from iotwire import X509, BlockingClient, Broker, ConnectError, CredentialsError, Tls
 from iotwire.client.backoff import is_refusal
 from iotwire.emulator.pki import Authority
 from iotwire.mqtt import Disconnect, PubAck, Publish
@@ -113,6 +114,28 @@ async def test_a_ticket_of_tls_1_3_is_used_once_and_a_session_of_tls_1_2_is_not_
             async with client:
                 assert client._contexts._context is not None
                 kept.append(client._contexts._context.session)
+    assert server.reused == [False, True, True]
+    assert None not in kept
+    assert len({id(session) for session in kept}) == (1 if newest == ssl.TLSVersion.TLSv1_2 else 3)
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["1.3", "1.2"])
+@asynchronous
+async def test_a_blocking_client_goes_on_with_the_tls_session_too(authority: Authority, newest: ssl.TLSVersion) -> None:
+    server = Resuming()
+
+    def use(route: Broker) -> list[Any]:
+        client = BlockingClient(route, "c", reconnect=None)
+        kept: list[Any] = []
+        for _ in range(3):
+            with client:
+                client.publish("a", b"x", qos=1)
+                assert client._contexts._context is not None
+                kept.append(client._contexts._context.session)
+        return kept
+
+    async with scripted(server, context=server_context(authority, newest=newest), tls=Tls(ca=authority.ca)) as route:
+        kept = await asyncio.to_thread(use, route)
     assert server.reused == [False, True, True]
     assert None not in kept
     assert len({id(session) for session in kept}) == (1 if newest == ssl.TLSVersion.TLSv1_2 else 3)
