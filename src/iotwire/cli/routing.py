@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -13,7 +14,7 @@ from ..endpoint import ROUTES, Broker, Endpoint, EndpointRoute
 from ..errors import CredentialsError
 from ..proxy import Proxy
 from ..route import Tls, is_ip_literal
-from .arguments import port_or_pair, proxy_url, username
+from .arguments import Commands, port_or_pair, proxy_url, username, wrapped
 from .proofs import (
     add_certificate_arguments,
     add_credentials_arguments,
@@ -33,7 +34,9 @@ __all__ = [
     "VARIABLES",
     "Target",
     "add_host_arguments",
+    "add_host_option",
     "add_route_arguments",
+    "add_route_parser",
     "add_uplink_arguments",
     "find_target",
     "make_endpoint",
@@ -46,7 +49,7 @@ __all__ = [
 ]
 
 # What the help of a command that connects has at its end.
-VARIABLES = described(
+VARIABLES = "environment variables, which options win over:\n" + described(
     "IOTWIRE_ENDPOINT",
     "IOTWIRE_ADDRESS",
     "IOTWIRE_PORT_8883",
@@ -67,6 +70,37 @@ VARIABLES = described(
     "AWS_REGION",
 )
 TLS_PORTS = frozenset({443, 8443, 8883})
+
+
+def add_route_parser(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    description: str,
+    epilog: str = VARIABLES,
+) -> argparse.ArgumentParser:
+    """The parser of a command that makes a route. `-h` is the host there, as in mosquitto's commands."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=wrapped(description),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--help", action="help", help="show this help message and exit")
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def add_host_option(parser: argparse.ArgumentParser) -> None:
+    """The host of a command that connects."""
+    parser.add_argument(
+        "-h", "--host", metavar="HOST", help="the endpoint's full DNS name, or a broker (IOTWIRE_ENDPOINT)"
+    )
 
 
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
