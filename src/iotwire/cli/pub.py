@@ -15,7 +15,7 @@ from ..errors import EncodeError, IotwireError, OutboxFullError, PublishError
 from ..route import Route
 from .arguments import Commands, whole, wrapped
 from .printing import printable
-from .proofs import count_stdin
+from .proofs import check_stdin
 from .properties import read_properties
 from .routing import VARIABLES, add_host_option, add_route_arguments, add_route_parser, make_route
 from .session_options import (
@@ -85,8 +85,7 @@ def _delay(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     wants_stdin = options.stdin_line or options.stdin_file or options.file == "-"
-    if count_stdin(options) + wants_stdin > 1:
-        options.parser.error("the standard input can be one thing, message or secret")
+    check_stdin(options, "message" if wants_stdin else None)
     if options.stdin_line and options.repeat > 1:
         options.parser.error("--repeat: not with --stdin-line")
     show_log(is_debug=options.debug)

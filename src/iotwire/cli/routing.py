@@ -19,7 +19,7 @@ from .proofs import (
     add_certificate_arguments,
     add_credentials_arguments,
     add_custom_arguments,
-    count_stdin,
+    check_stdin,
     guess_authentication,
     make_auth,
     make_certificate,
@@ -114,8 +114,7 @@ def take_host(options: argparse.Namespace) -> None:
     if options.given_host and options.host:
         options.parser.error("HOST is given twice")
     options.host = options.host or options.given_host
-    if count_stdin(options) > 1:
-        options.parser.error("the standard input can be one secret")
+    check_stdin(options)
 
 
 def add_route_arguments(parser: argparse.ArgumentParser) -> None:

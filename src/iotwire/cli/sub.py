@@ -11,7 +11,7 @@ from ..errors import RequestTimeoutError, RouteError
 from ..mqtt import Publish
 from .arguments import Commands, positive, whole, wrapped
 from .printing import as_json, as_text, describe_message, printable, write_out
-from .proofs import count_stdin
+from .proofs import check_stdin
 from .properties import read_properties
 from .routing import VARIABLES, add_host_option, add_route_arguments, add_route_parser, make_route
 from .session_options import (
@@ -63,8 +63,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     ends_at = None if options.wait is None else monotonic() + options.wait
-    if count_stdin(options) > 1:
-        options.parser.error("the standard input can be one secret")
+    check_stdin(options)
     show_log(is_debug=options.debug)
     end_on_sigterm()
     read_properties(
