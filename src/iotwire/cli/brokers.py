@@ -11,6 +11,7 @@ from ..errors import RouteError
 from ..route import Tls, read_host, read_port
 from .secrets import RefuseSecret, explain_refusal, read_secret
 from .settings import described
+from .terminal import place_of
 
 __all__ = ["BROKER_VARIABLES", "BrokerUrl", "add_broker_arguments", "broker_url", "make_broker"]
 
@@ -31,8 +32,7 @@ class BrokerUrl(NamedTuple):
     username: str | None
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.is_tls else 'mqtt'}://{host}:{self.port}"
+        return f"{'mqtts' if self.is_tls else 'mqtt'}://{place_of(self.host, self.port)}"
 
 
 def broker_url(text: str) -> BrokerUrl:

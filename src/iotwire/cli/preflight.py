@@ -10,11 +10,9 @@ from ..preflight import Finding, Preflight
 from ..tls_names import group_name, signature_name, suite_name
 from .arguments import Commands
 from .routing import add_host_arguments, add_route_arguments, add_route_parser, make_route, take_host
-from .terminal import Style
+from .terminal import LINE_WIDTH, Style, place_of
 
 __all__ = ["add_parser", "run"]
-
-LINE_WIDTH = 100
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_report(style: Style, report: Preflight) -> None:
-    place = f"[{report.host}]:{report.port}" if ":" in report.host else f"{report.host}:{report.port}"
-    print(style.strong(place))
+    print(style.strong(place_of(report.host, report.port)))
     print(f"{report.description}\n")
     width = max(len(finding.subject) for finding in report.findings)
     for finding in report.findings:

@@ -27,11 +27,9 @@ from .routing import (
     take_host,
 )
 from .settings import setting
-from .terminal import Style
+from .terminal import LINE_WIDTH, Style, place_of
 
 __all__ = ["add_parser", "run"]
-
-LINE_WIDTH = 100
 
 
 def add_parser(commands: Commands) -> None:
@@ -130,8 +128,8 @@ def _judge(options: argparse.Namespace, endpoint: Endpoint, row: ServiceRoute, a
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         return Verdict(False, f"{errors[0].subject} {errors[0].text}")
-    shown = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
-    return Verdict(True, shown if (route.host, route.port) != (endpoint.host, row.port) else "open")
+    is_elsewhere = (route.host, route.port) != (endpoint.host, row.port)
+    return Verdict(True, place_of(route.host, route.port) if is_elsewhere else "open")
 
 
 def _as_dict(row: ServiceRoute, verdict: Verdict | None) -> dict[str, Any]:
