@@ -42,9 +42,7 @@ __all__ = [
     "make_endpoint",
     "make_route",
     "read_alpn",
-    "read_proxy",
     "read_way",
-    "service_port",
     "take_host",
 ]
 
@@ -240,7 +238,7 @@ def make_route(options: argparse.Namespace) -> EndpointRoute | Broker:
     return make_endpoint(options, target).route(
         protocol,
         auth,
-        port=service_port(options),
+        port=options.port[0] if isinstance(options.port, tuple) else options.port,
         alpn=read_alpn(options),
         **way,
         place=options.place if kind == "custom" else None,
@@ -248,21 +246,11 @@ def make_route(options: argparse.Namespace) -> EndpointRoute | Broker:
     )
 
 
-def service_port(options: argparse.Namespace) -> int | None:
-    """The port of the service that is asked for; None for the first of the matrix."""
-    port: int | None = options.port[0] if isinstance(options.port, tuple) else options.port
-    return port
-
-
-def read_proxy(options: argparse.Namespace) -> Proxy | None:
-    url = setting(options.proxy, "IOTWIRE_PROXY")
-    return None if url is None else Proxy(url)
-
-
 def read_way(options: argparse.Namespace) -> dict[str, Any]:
     """By which way, as arguments of `Endpoint.route` and `Broker`."""
+    url = setting(options.proxy, "IOTWIRE_PROXY")
     return {
-        "proxy": read_proxy(options),
+        "proxy": None if url is None else Proxy(url),
         "interface": options.interface,
         "source_address": options.source_address,
     }

@@ -172,10 +172,6 @@ class Hub:
         self._retained: dict[str, Message] = {}
         self._retained_bytes = 0
 
-    @property
-    def devices(self) -> tuple[Device, ...]:
-        return tuple(self._devices.values())
-
     def attach(self, device: Device) -> None:
         """A device has connected. One with the same client id is taken over [MQTT-3.1.4-3]."""
         if (earlier := self._devices.get(device.client_id)) is not None:
