@@ -26,7 +26,7 @@ from ..https import HttpsPublisher
 from ..route import PROTOCOL_NAMES
 from .arguments import Commands, positive
 from .readings import Reading, gateway_name, read_machine
-from .terminal import Style, print_fact
+from .terminal import Style, place_of, print_fact
 
 __all__ = ["add_parser", "run", "run_demo"]
 
@@ -341,8 +341,7 @@ def _print_head(style: Style, emulator: Emulator, senders: Sequence[_Sender], di
     print_fact(style, "endpoint", f"{emulator.host} at {', '.join(emulator.addresses)}")
     for sender in senders:
         route = sender.route
-        place = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
-        print_fact(style, f"row {route.row.number}", f"{route.row}, here {place}")
+        print_fact(style, f"row {route.row.number}", f"{route.row}, here {place_of(route.host, route.port)}")
     print_fact(style, "topics", f"{senders[0].prefix.rpartition('/')[0]}/row.../reading/..., QoS 1")
     print_fact(style, "display", f"row 1, {'MQTT 5.0' if version == 5 else 'MQTT 3.1.1'}, {display.security}")
 

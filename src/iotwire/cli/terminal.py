@@ -1,4 +1,4 @@
-"""Colours, where the terminal has them and nobody has said no (https://no-color.org)."""
+"""How it looks: lines, places, and colours where the terminal has them and nobody has said no (https://no-color.org)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Style", "print_fact"]
+__all__ = ["LINE_WIDTH", "Style", "place_of", "print_fact"]
+
+LINE_WIDTH = 100  # of sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Style:
 
     def _mark(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.has_colours else text
+
+
+def place_of(host: str, port: int) -> str:
+    """HOST:PORT, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def print_fact(style: Style, name: str, value: str) -> None:

@@ -20,11 +20,11 @@ import h11
 
 from ..mqtt import ReasonCode
 from ..transport import Stream
-from .access import Gate, Grant, HttpRequest, Kept, Pass
+from .access import Gate, Grant, HttpRequest, Kept, Pass, forbidden
 from .arrival import Arrival, ConnectionInfo
 from .hub import Exchange, Message
 from .peek import WEB_ALPN, Way
-from .requests import RequestError, printable, read_publish, split_target
+from .requests import RequestError, invalid, printable, read_publish, split_target
 from .websocket import WEBSOCKET_PATH, judge_upgrade
 
 __all__ = ["HttpConnection"]
@@ -158,7 +158,7 @@ class HttpConnection:
         except h11.RemoteProtocolError as error:
             # Not behind the colon: there h11 repeats the line, and a token may stand in it.
             _log.info("what %s sent is no HTTP/1.1: %s", self.stream.peer, str(error).partition(":")[0])
-            self._refuse(RequestError(error.error_status_hint, "InvalidRequestException", "HTTP/1.1 is expected"))
+            self._refuse(invalid("HTTP/1.1 is expected", error.error_status_hint))
 
     def stream_lost(self, error: Exception | None) -> None:
         _log.debug("%s is gone: %s", self.stream.peer, error or "closed")
@@ -191,7 +191,7 @@ class HttpConnection:
                 _log.info("%s sent no request in time", self.stream.peer)
             self.stream.close(self._limits.close_timeout_s)
         else:  # a request that drips in would hold its place for ever
-            self._refuse(RequestError(408, "InvalidRequestException", "the request did not come in time"))
+            self._refuse(invalid("the request did not come in time", 408))
 
     # Requests.
 
@@ -223,7 +223,7 @@ class HttpConnection:
             self._count_as(accepted=True)  # what becomes a device's connection is counted as one
         self._request = request
         if request.http_version not in (b"1.0", b"1.1"):
-            self._refuse(RequestError(505, "InvalidRequestException", "HTTP/1.1 is expected"))
+            self._refuse(invalid("HTTP/1.1 is expected", 505))
             return
         for name, value in request.headers:
             if name == b"content-length":
@@ -243,7 +243,7 @@ class HttpConnection:
         if self.way.is_x509:
             self._publish_with_certificate(event, request)
         elif self._is_for_websocket(request):
-            error: RequestError | None = RequestError(505, "InvalidRequestException", "HTTP/1.1 is expected")
+            error: RequestError | None = invalid("HTTP/1.1 is expected", 505)
             if event.http_version == b"1.1":
                 error = self._find_error(lambda: self._upgrade(request))
             if error is not None:
@@ -332,13 +332,11 @@ class HttpConnection:
         message = Message.of(packet, packet.topic, time.monotonic())
         fault = message.find_fault(self._limits.service)
         if fault is not None:
-            raise RequestError(400, "InvalidRequestException", f"{fault.field}: {fault.text}")
+            raise invalid(f"{fault.field}: {fault.text}")
         actions = ("iot:Publish", "iot:RetainPublish") if packet.retain else ("iot:Publish",)
         for action in actions:
             if not grant.allows(action, f"topic/{packet.topic}", None):
-                raise RequestError(
-                    403, "ForbiddenException", f"{action} on {packet.topic} is not allowed for {grant.principal}"
-                )
+                raise forbidden(f"{action} on {packet.topic} is not allowed for {grant.principal}")
         return self._hub.take(message)
 
     @staticmethod
