@@ -19,7 +19,7 @@ from http import HTTPStatus
 import h11
 
 from ..mqtt import ReasonCode
-from ..transport import Stream
+from ..transport import GatheringStream
 from .access import Gate, Grant, HttpRequest, Kept, Pass, forbidden
 from .arrival import Arrival, ConnectionInfo
 from .hub import Exchange, Message
@@ -44,7 +44,7 @@ class _Buffer:
         return self.view
 
 
-class _HttpStream(Stream):
+class _HttpStream(GatheringStream):
     """The bytes of one connection. on_bytes: called with what has arrived. on_lost: called once, at the end."""
 
     def __init__(self, on_bytes: Callable[[bytes], None], on_lost: Callable[[Exception | None], None]) -> None:
@@ -52,8 +52,6 @@ class _HttpStream(Stream):
         super().__init__(self._buffer)
         self._on_bytes = on_bytes
         self._on_lost = on_lost
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
 
     def _receive(self, nbytes: int) -> None:
         self._on_bytes(bytes(self._buffer.view[:nbytes]))
@@ -62,27 +60,11 @@ class _HttpStream(Stream):
         """The peer has said all it has to say, perhaps in the same bytes as its request: the answer leaves first."""
         self.flush()
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, together with all else that is written in this turn of the event loop. Never waits."""
-        if not self._is_closing:
-            self._gathered.append(data)
-            self._gathered_bytes += len(data)
-            self.flush_soon()
-
     @property
     def transport(self) -> asyncio.Transport:
         """For whoever takes the connection over."""
         assert self._transport is not None
         return self._transport
-
-    def _take_written(self) -> list[bytes]:
-        written, self._gathered = self._gathered, []
-        self._gathered_bytes = 0
-        return written
-
-    @property
-    def _written_bytes(self) -> int:
-        return self._gathered_bytes
 
     def _lose(self, error: Exception | None) -> None:
         self._take_written()
