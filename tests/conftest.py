@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import is_required, shared_vectors_folder
+from support import IS_EMULATED, is_required, shared_vectors_folder
 
 # The same examples in every run: a test that fails does so for everybody. The fuzz targets are where chance lives.
 settings.register_profile(
-    "iotwire", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "iotwire",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    # An emulator takes ten times as long; what differs between architectures, few examples show.
+    max_examples=20 if IS_EMULATED else 100,
 )
 settings.load_profile("iotwire")
 

@@ -13,6 +13,9 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# On an emulated board (tools/arm): /proc and the tools are those of the machine that emulates, and time is dear.
+IS_EMULATED = "IOTWIRE_EMULATED" in os.environ
+
 
 def is_required(neighbour: str) -> bool:
     """Whether IOTWIRE_REQUIRE (`broker,shared-vectors` in .ci/run) promises that this neighbour is there."""

@@ -8,7 +8,7 @@ python=$(realpath --no-symlinks "$1") kind=$2 folder=build/${3:-$2}
 
 mkdir -p "$folder"
 find "$folder" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-tar --create --exclude='*.so' --exclude=__pycache__ ext src tests pyproject.toml setup.py README.md LICENSE tools/bill_of_materials.py |
+tar --create --exclude='*.so' --exclude='*.egg-info' --exclude=__pycache__ ext src tests pyproject.toml setup.py README.md LICENSE tools/bill_of_materials.py |
     tar --extract --directory "$folder"
 cd "$folder"
 IOTWIRE_BUILD=$kind "$python" setup.py -q build_ext --inplace

@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 python=$(realpath --no-symlinks "$1")
 export IOTWIRE_SHARED_VECTORS=${IOTWIRE_SHARED_VECTORS:-$PWD/../shared/vectors}
 
-rm -rf dist
-mkdir -p build
+mkdir -p build dist
+rm -f dist/*.tar.gz dist/*.whl # wheels of boards lie in a folder there, maybe just now
 "$python" -m build --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
 "$python" tools/check_dist_contents.py dist/*.tar.gz dist/*.whl
 

@@ -76,19 +76,3 @@ cdef inline int escaped_byte(const uint8_t* source, Py_ssize_t size) noexcept no
     high = hex_value(source[1])
     low = hex_value(source[2])
     return -1 if high < 0 or low < 0 else high << 4 | low
-
-
-cdef inline uint8_t* put_unescaped(uint8_t* to, const uint8_t* source, Py_ssize_t size) noexcept:
-    """Put `source` with its escapes undone: at most `size` bytes. A `%` that begins none stays; `+` is no space."""
-    cdef Py_ssize_t at = 0
-    cdef int byte
-    while at < size:
-        byte = escaped_byte(source + at, size - at)
-        if byte < 0:
-            to[0] = source[at]
-            at += 1
-        else:
-            to[0] = <uint8_t> byte
-            at += 3
-        to += 1
-    return to

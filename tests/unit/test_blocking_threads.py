@@ -20,6 +20,7 @@ from iotwire import Backoff, BlockingClient, IotwireError, RequestTimeoutError
 from iotwire.client import blocking
 from iotwire.mqtt import PubAck, Publish, PubRel, Subscribe
 from scripted_threads import InThread, Peer, happened, nothing_left, one_connection, scripted, serve_all, until
+from support import IS_EMULATED
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", [4, 5])
 AT_ONCE = Backoff(base_s=0.002, max_s=0.002)
@@ -340,7 +341,7 @@ def test_a_client_of_the_parent_is_not_for_the_child_and_is_not_disturbed_by_it(
 
 
 @needs_fork
-@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="QEMU ends a child of fork that starts a thread")
+@pytest.mark.skipif(IS_EMULATED, reason="QEMU ends a child of fork that starts a thread")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_client_that_is_made_or_first_connected_in_a_child_works() -> None:
     with scripted(serve_all) as route, one_connection(route, "parent's") as client:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from iotwire import X509, Broker, CredentialsError, CustomAuth, Endpoint, IotCredentials, RouteError, SigV4
+from iotwire.cli import main
 from iotwire.cli.routing import add_host_arguments, add_route_arguments, make_route, take_host
 from iotwire.endpoint import EndpointRoute
 from iotwire.route import Attempt
@@ -201,3 +202,11 @@ def test_the_region_comes_from_the_name_before_the_environment(read: Read) -> No
         assert isinstance(route, EndpointRoute)
         assert route.region == region
     assert Endpoint(AWS).region == "eu-central-1"
+
+
+@pytest.mark.parametrize("command", [("sub", "-t", "a"), ("preflight",), ("routes",)], ids=lambda words: words[0])
+def test_the_standard_input_can_be_one_secret(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_of:
+        main([*command, "--password-file", "-", "--token-file", "-"])
+    assert exit_of.value.code == 2
+    assert "the standard input can be one secret" in capsys.readouterr().err

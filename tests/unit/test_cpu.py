@@ -13,6 +13,7 @@ import pytest
 from iotwire import _cpu
 from iotwire.errors import EncodeError, IotwireError, MalformedPacketError
 from iotwire.mqtt import Decoder, Publish, encode_publish, topic_matches
+from support import IS_EMULATED
 
 KNOWN = {"sse2", "neon", "sha_ni", "sha2"}
 
@@ -42,7 +43,7 @@ def test_what_every_processor_of_the_architecture_has_is_found() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
-@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="/proc/cpuinfo is that of the machine that emulates")
+@pytest.mark.skipif(IS_EMULATED, reason="/proc/cpuinfo is that of the machine that emulates")
 def test_what_is_found_is_what_the_kernel_says() -> None:
     lines = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
     if not lines:

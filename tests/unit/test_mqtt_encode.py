@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -375,13 +376,20 @@ def test_a_packet_over_the_remaining_length_is_refused() -> None:
 
 LONGEST = "x" * 65535
 
+
+@functools.cache
+def longest_unsubscribe() -> Unsubscribe:
+    """Made once: it takes seconds."""
+    return Unsubscribe(1, [LONGEST] * 65_537)
+
+
 # Each names one text so often that the bytes it asks for are a little over 4 GiB: where sizes have 32 bits, such a sum
 # comes out as a small one, and what was allocated by it would be written far past its end.
 OVER_4_GIB: dict[str, Callable[[], object]] = {
     "a SUBSCRIBE": lambda: Subscribe(1, [Subscription(LONGEST)] * 65_536).encode(),
     "a SUBSCRIBE of 3.1.1": lambda: Subscribe(1, [Subscription(LONGEST)] * 65_536).encode(4),
-    "an UNSUBSCRIBE": lambda: Unsubscribe(1, [LONGEST] * 65_537).encode(),
-    "the size of an UNSUBSCRIBE": lambda: Unsubscribe(1, [LONGEST] * 65_537).encoded_size(),
+    "an UNSUBSCRIBE": lambda: longest_unsubscribe().encode(),
+    "the size of an UNSUBSCRIBE": lambda: longest_unsubscribe().encoded_size(),
     "user properties": lambda: Publish("t", user_properties=((LONGEST, LONGEST),) * 32_768),
     "user properties without a packet": lambda: encode_publish("t", user_properties=((LONGEST, LONGEST),) * 32_768),
     "user properties of a will": lambda: Will("t", user_properties=[(LONGEST, LONGEST)] * 32_768),

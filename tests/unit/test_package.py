@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from iotwire import mqtt, tls
-from support import CHECKOUT
+from support import CHECKOUT, IS_EMULATED
 
 EXTENSION_SOURCES = sorted((CHECKOUT / "ext" / "iotwire").glob("_[a-z]*.p[yx][xd]"))
 PACKAGE_SOURCES = sorted((CHECKOUT / "src" / "iotwire").rglob("*.py"))
@@ -209,7 +209,7 @@ def test_a_codec_alone_loads_neither_ssl_nor_asyncio_nor_cryptography(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="/proc tells of the emulator's memory")
+@pytest.mark.skipif(IS_EMULATED, reason="/proc tells of the emulator's memory")
 @pytest.mark.skipif(LIMITED_API, reason="Cython imports `inspect` into modules of the limited API")
 def test_importing_the_codec_costs_little_memory(
     run_python: Callable[[str], str], record_property: Callable[[str, object], None]
@@ -226,7 +226,7 @@ def test_importing_the_codec_costs_little_memory(
 
 
 @pytest.mark.skipif(shutil.which("strip") is None, reason="strip, of binutils, is not installed")
-@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="strip is that of the machine that emulates")
+@pytest.mark.skipif(IS_EMULATED, reason="strip is that of the machine that emulates")
 def test_the_built_modules_together_are_small(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     modules = built_modules()
     assert {module.name.partition(".")[0] for module in modules} == {
@@ -293,7 +293,7 @@ except ValueError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("IOTWIRE_EMULATED" in os.environ, reason="there is no compiler for the emulated Python")
+@pytest.mark.skipif(IS_EMULATED, reason="there is no compiler for the emulated Python")
 def test_another_cython_project_can_cimport_the_codec(tmp_path: Path) -> None:
     (tmp_path / "other_project.pyx").write_text(OTHER_PROJECT)
     # An installed iotwire has its headers beside the modules, where Cython looks; an editable one leaves them in ext/.

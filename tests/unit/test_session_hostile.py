@@ -73,7 +73,7 @@ def command(session: Session, what: str, now: float) -> None:
             session.disconnect()
 
 
-@settings(max_examples=1000)
+@settings(max_examples=10 * settings.default.max_examples)
 @given(steps)
 def test_whatever_a_server_sends_the_session_keeps_its_word(steps: list[Any]) -> None:
     session = Session(max_waiting=5)

@@ -141,4 +141,4 @@ class Lossy(RuleBasedStateMachine):
 
 
 TestLossy = Lossy.TestCase
-TestLossy.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestLossy.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=60, deadline=None)

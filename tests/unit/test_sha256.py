@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import hashlib
 import hmac
-import os
 import random
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ import pytest
 from iotwire import _cpu
 from iotwire._sigv4 import hmac_sha256, sha256
 from iotwire.errors import EncodeError
+from support import IS_EMULATED
 
 # FIPS 180-4's own examples, and the shortest of NIST's short messages (CAVP, SHA256ShortMsg.rsp).
 KNOWN = [
@@ -112,7 +112,7 @@ def test_the_monte_carlo_chain_of_nist() -> None:
 
 def test_more_than_four_gigabits_are_counted() -> None:
     # The size in bits no longer fits 32 bits from 512 MiB on.
-    if "IOTWIRE_EMULATED" in os.environ or not _cpu.in_use():
+    if IS_EMULATED or not _cpu.in_use():
         pytest.skip("takes too long without SHA instructions")
     chunk = bytes(8 * 1024 * 1024)
     other = hashlib.sha256()

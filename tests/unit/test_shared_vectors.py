@@ -36,6 +36,7 @@ from iotwire.mqtt import (
     validate_topic_filter,
     validate_topic_name,
 )
+from support import IS_EMULATED
 from vectors.mqtt import put_binary, put_frame, put_string, put_varint, read_varint
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ def whole_frame(wire: bytes) -> bytes:
 @pytest.mark.slow
 def test_no_vector_with_a_byte_changed_does_worse_than_an_error(packets: list[Line]) -> None:
     # `outcome` lets everything but our own errors through.
-    for line in packets:
+    for line in packets[:: 8 if IS_EMULATED else 1]:
         for wire in changed_bytes(bytes.fromhex(line["hex"])):
             outcome(wire, line["version"])
 

@@ -7,7 +7,6 @@ import datetime as dt
 import gc
 import hashlib
 import hmac
-import os
 import pickle
 import random
 import traceback
@@ -30,6 +29,7 @@ from iotwire.sigv4 import (
     verify_request,
 )
 from racing import run_together
+from support import IS_EMULATED
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 TOKEN = "IQoJb3JpZ2luX2VjEXAMPLE//token+/=="
@@ -328,7 +328,7 @@ def test_every_day_of_four_centuries_is_written_right_through_any_time_zone() ->
     # timezone.utc is read directly, any other zone by its offset: both against strftime.
     zone = dt.timezone(dt.timedelta(hours=5, minutes=45))
     start = dt.datetime(1899, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
-    for days in range(0, 146_097 + 800, 17 if "IOTWIRE_EMULATED" in os.environ else 1):
+    for days in range(0, 146_097 + 800, 17 if IS_EMULATED else 1):
         moment = start + dt.timedelta(days=days, seconds=days % 86_400)
         stamp = f"{moment:%Y%m%dT%H%M%SZ}"
         assert stamp_of(moment) == stamp

@@ -68,7 +68,9 @@ def _test(board: Board, wheel: Path) -> int:
     tree = place / "tree"
     # The sources are read by a test of the layers; the modules that run are the installed ones.
     for folder in ("tests", "ext", "src", "tools"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        shutil.copytree(
+            ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__")
+        )
     shutil.copy2(ROOT / "pyproject.toml", tree)
     failed = 0
     for part in _parts(board, python):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ..errors import RouteError
 from ..route import read_host, read_port
+from .secrets import explain_refusal
 
 __all__ = ["Commands", "aws_region", "place", "port_or_pair", "positive", "proxy_url", "username", "whole", "wrapped"]
 
@@ -65,20 +66,16 @@ def port_or_pair(text: str) -> int | tuple[int, int]:
 
 
 def proxy_url(text: str) -> str:
-    """The URL of a proxy, without a password: every user of the machine can read arguments."""
+    """The URL of a proxy, without a password."""
     if "@" in text:
-        raise argparse.ArgumentTypeError(
-            "every user of this machine can read arguments: set IOTWIRE_PROXY for a URL with user name and password"
-        )
+        raise argparse.ArgumentTypeError(explain_refusal("set IOTWIRE_PROXY for a URL with user name and password"))
     return text
 
 
 def username(text: str) -> str:
     """A user name, without what custom authorizers read after its question mark: a token."""
     if "?" in text:
-        raise argparse.ArgumentTypeError(
-            "every user of this machine can read arguments: set IOTWIRE_USERNAME for a user name with a token"
-        )
+        raise argparse.ArgumentTypeError(explain_refusal("set IOTWIRE_USERNAME for a user name with a token"))
     return text
 
 

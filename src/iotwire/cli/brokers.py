@@ -9,12 +9,13 @@ from typing import NamedTuple
 from ..endpoint import Broker
 from ..errors import RouteError
 from ..route import Tls, join_host_port, read_host, read_port
-from .secrets import RefuseSecret, read_secret
+from .secrets import RefuseSecret, explain_refusal, read_secret
 from .settings import described
 
 __all__ = ["BROKER_VARIABLES", "BrokerUrl", "add_broker_arguments", "broker_url", "make_broker"]
 
 PASSWORD = "IOTWIRE_BROKER_PASSWORD"  # noqa: S105 -- the name of the variable
+INSTEAD = f"set {PASSWORD}, or give --broker-password-file"
 BROKER_VARIABLES = described(PASSWORD)
 
 # As RFC 3986, 3.2 has it; neither path nor query, which mean nothing to a broker.
@@ -40,8 +41,7 @@ def broker_url(text: str) -> BrokerUrl:
     if (user is not None and (":" in user or "?" in user)) or (found is None and "@" in text):
         # A password or a token may be in there, and so the text is not shown.
         raise argparse.ArgumentTypeError(
-            "mqtt://USER@HOST:PORT is expected, without a password: every user of this machine can read arguments; "
-            f"set {PASSWORD}, or give --broker-password-file"
+            f"mqtt://USER@HOST:PORT is expected, without a password; {explain_refusal(INSTEAD)}"
         )
     expected = f"mqtt://HOST:PORT or mqtts://HOST:PORT is expected, not {text}"
     if found is None:
@@ -76,11 +76,7 @@ def add_broker_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--broker-password-file", metavar="FILE", help=f"the password for USER at the broker ({PASSWORD} itself)"
     )
-    group.add_argument(
-        "--broker-password",
-        action=RefuseSecret,
-        instead=f"set {PASSWORD}, or give --broker-password-file",
-    )
+    group.add_argument("--broker-password", action=RefuseSecret, instead=INSTEAD)
 
 
 def make_broker(options: argparse.Namespace) -> Broker | None:

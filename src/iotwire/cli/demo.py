@@ -341,8 +341,7 @@ def _print_head(style: Style, emulator: Emulator, senders: Sequence[_Sender], di
     print_fact(style, "endpoint", f"{emulator.host} at {', '.join(emulator.addresses)}")
     for sender in senders:
         route = sender.route
-        place = join_host_port(route.host, route.port)
-        print_fact(style, f"row {route.row.number}", f"{route.row}, here {place}")
+        print_fact(style, f"row {route.row.number}", f"{route.row}, here {join_host_port(route.host, route.port)}")
     print_fact(style, "topics", f"{senders[0].prefix.rpartition('/')[0]}/row.../reading/..., QoS 1")
     print_fact(style, "display", f"row 1, {'MQTT 5.0' if version == 5 else 'MQTT 3.1.1'}, {display.security}")
 

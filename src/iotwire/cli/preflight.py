@@ -9,33 +9,25 @@ from textwrap import fill
 from ..preflight import Finding, Preflight
 from ..route import join_host_port
 from ..tls_names import group_name, signature_name, suite_name
-from .arguments import Commands, wrapped
-from .routing import VARIABLES, add_host_arguments, add_route_arguments, make_route, take_host
-from .terminal import Style
+from .arguments import Commands
+from .routing import add_host_arguments, add_route_arguments, add_route_parser, make_route, take_host
+from .terminal import LINE_WIDTH, Style
 
 __all__ = ["add_parser", "run"]
 
-LINE_WIDTH = 100
-
 
 def add_parser(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_route_parser(
+        commands,
         "preflight",
-        help="look at the TLS hello and the certificate of a route, without sending anything",
-        description=wrapped(
-            "Make the ClientHello that a client will send to an endpoint of AWS IoT Core or to a broker, "
-            "decode it, and check it and the files against what the service asks for. Nothing is sent. The exit "
-            "status is 1 if there is an error."
-        ),
-        epilog=f"environment variables, which options win over:\n{VARIABLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
+        run,
+        summary="look at the TLS hello and the certificate of a route, without sending anything",
+        description="Make the ClientHello that a client will send to an endpoint of AWS IoT Core or to a broker, "
+        "decode it, and check it and the files against what the service asks for. Nothing is sent. The exit "
+        "status is 1 if there is an error.",
     )
-    parser.add_argument("--help", action="help", help="show this help message and exit")
     add_host_arguments(parser)
     add_route_arguments(parser)
-    parser.set_defaults(run=run, parser=parser)
 
 
 def run(options: argparse.Namespace) -> int:

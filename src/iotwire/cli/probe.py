@@ -11,12 +11,11 @@ from textwrap import fill
 from ..probe import TLS_1_3, ProbeHello, ProbeResult, advise, probe_endpoint
 from .arguments import Commands, place, positive
 from .routing import add_uplink_arguments, read_way
-from .terminal import Style
+from .terminal import LINE_WIDTH, Style
 
 __all__ = ["add_parser", "run"]
 
 DEFAULT_PORT = 443
-LINE_WIDTH = 100
 
 
 def add_parser(commands: Commands) -> None:

@@ -26,7 +26,7 @@ __all__ = [
     "add_certificate_arguments",
     "add_credentials_arguments",
     "add_custom_arguments",
-    "count_stdin",
+    "check_stdin",
     "guess_authentication",
     "make_auth",
     "make_certificate",
@@ -114,10 +114,15 @@ def add_custom_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(option, action=RefuseSecret, instead=f"set {variable}, or give {option}-file")
 
 
-def count_stdin(options: argparse.Namespace) -> int:
-    """How many of the files that hold secrets are the standard input, which has one content."""
-    files = (getattr(options, name, None) for name in SECRET_FILES)
-    return sum(file == "-" for file in files)
+def check_stdin(options: argparse.Namespace, other: str | None = None) -> None:
+    """Leave with a usage error where the standard input is to be more than one thing, for it has one content.
+
+    other: what it is to be beside the files that hold secrets, such as "message".
+    """
+    files = [getattr(options, name, None) for name in SECRET_FILES]
+    if files.count("-") + (other is not None) > 1:
+        one = "one secret" if other is None else f"one thing, {other} or secret"
+        options.parser.error(f"the standard input can be {one}")
 
 
 def make_certificate(options: argparse.Namespace) -> X509 | None:

@@ -15,9 +15,9 @@ from ..errors import EncodeError, IotwireError, OutboxFullError, PublishError
 from ..route import Route
 from .arguments import Commands, whole, wrapped
 from .printing import printable
-from .proofs import count_stdin
+from .proofs import check_stdin
 from .properties import read_properties
-from .routing import VARIABLES, add_route_arguments, make_route
+from .routing import VARIABLES, add_host_option, add_route_arguments, add_route_parser, make_route
 from .session_options import (
     STATUSES,
     add_session_arguments,
@@ -38,23 +38,17 @@ HTTPS_NAMES = {"message_expiry_interval": "message_expiry", "payload_format_indi
 
 
 def add_parser(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_route_parser(
+        commands,
         "pub",
-        help="publish to an endpoint of AWS IoT Core, or to any MQTT broker",
-        description=wrapped(
-            "Publish a message to an endpoint of AWS IoT Core over any of its nine routes, or to any MQTT "
-            "broker. Options are those of mosquitto_pub where it has them. Keys, passwords and tokens are read from "
-            "files and environment variables, never from arguments."
-        ),
-        epilog=f"environment variables, which options win over:\n{VARIABLES}\n\n{wrapped(STATUSES)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
+        run,
+        summary="publish to an endpoint of AWS IoT Core, or to any MQTT broker",
+        description="Publish a message to an endpoint of AWS IoT Core over any of its nine routes, or to any MQTT "
+        "broker. Options are those of mosquitto_pub where it has them. Keys, passwords and tokens are read from "
+        "files and environment variables, never from arguments.",
+        epilog=f"{VARIABLES}\n\n{wrapped(STATUSES)}",
     )
-    parser.add_argument("--help", action="help", help="show this help message and exit")
-    parser.add_argument(
-        "-h", "--host", metavar="HOST", help="the endpoint's full DNS name, or a broker (IOTWIRE_ENDPOINT)"
-    )
+    add_host_option(parser)
     parser.add_argument("-t", "--topic", required=True, metavar="TOPIC", help="where to publish")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-m", "--message", metavar="TEXT", help="a text")
@@ -77,7 +71,6 @@ def add_parser(commands: Commands) -> None:
     )
     add_route_arguments(parser)
     add_session_arguments(parser, properties="PUBLISH content-type text/plain")
-    parser.set_defaults(run=run, parser=parser)
 
 
 def _delay(text: str) -> float:
@@ -92,8 +85,7 @@ def _delay(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     wants_stdin = options.stdin_line or options.stdin_file or options.file == "-"
-    if count_stdin(options) + wants_stdin > 1:
-        options.parser.error("the standard input can be one thing, message or secret")
+    check_stdin(options, "message" if wants_stdin else None)
     if options.stdin_line and options.repeat > 1:
         options.parser.error("--repeat: not with --stdin-line")
     show_log(is_debug=options.debug)

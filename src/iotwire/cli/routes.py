@@ -12,13 +12,14 @@ from typing import Any
 from ..endpoint import ROUTES, Endpoint, EndpointRoute
 from ..errors import IotwireError
 from ..route import AUTHENTICATION_NAMES, PROTOCOL_NAMES, ServiceRoute, join_host_port
-from .arguments import Commands, wrapped
+from .arguments import Commands
 from .printing import as_json, printable
 from .proofs import CUSTOM_VARIABLES, make_auth, make_certificate, named_authentication
 from .routing import (
     VARIABLES,
     add_host_arguments,
     add_route_arguments,
+    add_route_parser,
     find_target,
     make_endpoint,
     read_alpn,
@@ -26,33 +27,26 @@ from .routing import (
     take_host,
 )
 from .settings import setting
-from .terminal import Style
+from .terminal import LINE_WIDTH, Style
 
 __all__ = ["add_parser", "run"]
 
-LINE_WIDTH = 100
-
 
 def add_parser(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_route_parser(
+        commands,
         "routes",
-        help="show the routes of AWS IoT Core, and which of them are open from here",
-        description=wrapped(
-            "Print the route matrix of AWS IoT Core. With an endpoint, say for each row whether this release "
-            "and the certificate, credentials or authorizer that are given open it, and if not, why. Nothing is sent "
-            "to the endpoint; who gives credentials is asked for them."
-        ),
-        epilog=f"environment variables, which options win over:\n{VARIABLES}\n\n"
+        run,
+        summary="show the routes of AWS IoT Core, and which of them are open from here",
+        description="Print the route matrix of AWS IoT Core. With an endpoint, say for each row whether this release "
+        "and the certificate, credentials or authorizer that are given open it, and if not, why. Nothing is sent "
+        "to the endpoint; who gives credentials is asked for them.",
+        epilog=f"{VARIABLES}\n\n"
         "Exit status: 0, or 1 where an endpoint is given and no row is open, 2 for wrong arguments.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
     )
-    parser.add_argument("--help", action="help", help="show this help message and exit")
     add_host_arguments(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
     add_route_arguments(parser)
-    parser.set_defaults(run=run, parser=parser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +128,8 @@ def _judge(options: argparse.Namespace, endpoint: Endpoint, row: ServiceRoute, a
     errors = [finding for finding in report.findings if finding.level == "error"]
     if errors:
         return Verdict(False, f"{errors[0].subject} {errors[0].text}")
-    shown = join_host_port(route.host, route.port)
-    return Verdict(True, shown if (route.host, route.port) != (endpoint.host, row.port) else "open")
+    is_elsewhere = (route.host, route.port) != (endpoint.host, row.port)
+    return Verdict(True, join_host_port(route.host, route.port) if is_elsewhere else "open")
 
 
 def _as_dict(row: ServiceRoute, verdict: Verdict | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -13,12 +14,12 @@ from ..endpoint import ROUTES, Broker, Endpoint, EndpointRoute
 from ..errors import CredentialsError
 from ..proxy import Proxy
 from ..route import Tls, is_ip_literal
-from .arguments import port_or_pair, proxy_url, username
+from .arguments import Commands, port_or_pair, proxy_url, username, wrapped
 from .proofs import (
     add_certificate_arguments,
     add_credentials_arguments,
     add_custom_arguments,
-    count_stdin,
+    check_stdin,
     guess_authentication,
     make_auth,
     make_certificate,
@@ -33,20 +34,20 @@ __all__ = [
     "VARIABLES",
     "Target",
     "add_host_arguments",
+    "add_host_option",
     "add_route_arguments",
+    "add_route_parser",
     "add_uplink_arguments",
     "find_target",
     "make_endpoint",
     "make_route",
     "read_alpn",
-    "read_proxy",
     "read_way",
-    "service_port",
     "take_host",
 ]
 
 # What the help of a command that connects has at its end.
-VARIABLES = described(
+VARIABLES = "environment variables, which options win over:\n" + described(
     "IOTWIRE_ENDPOINT",
     "IOTWIRE_ADDRESS",
     "IOTWIRE_PORT_8883",
@@ -69,6 +70,37 @@ VARIABLES = described(
 TLS_PORTS = frozenset({443, 8443, 8883})
 
 
+def add_route_parser(
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    description: str,
+    epilog: str = VARIABLES,
+) -> argparse.ArgumentParser:
+    """The parser of a command that makes a route. `-h` is the host there, as in mosquitto's commands."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=wrapped(description),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--help", action="help", help="show this help message and exit")
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def add_host_option(parser: argparse.ArgumentParser) -> None:
+    """The host of a command that connects."""
+    parser.add_argument(
+        "-h", "--host", metavar="HOST", help="the endpoint's full DNS name, or a broker (IOTWIRE_ENDPOINT)"
+    )
+
+
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     """The host of a command that looks at one: by itself, or as an option like in those that connect."""
     parser.add_argument("given_host", nargs="?", metavar="HOST", help="the endpoint's full DNS name (IOTWIRE_ENDPOINT)")
@@ -80,8 +112,7 @@ def take_host(options: argparse.Namespace) -> None:
     if options.given_host and options.host:
         options.parser.error("HOST is given twice")
     options.host = options.host or options.given_host
-    if count_stdin(options) > 1:
-        options.parser.error("the standard input can be one secret")
+    check_stdin(options)
 
 
 def add_route_arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +238,7 @@ def make_route(options: argparse.Namespace) -> EndpointRoute | Broker:
     return make_endpoint(options, target).route(
         protocol,
         auth,
-        port=service_port(options),
+        port=options.port[0] if isinstance(options.port, tuple) else options.port,
         alpn=read_alpn(options),
         **way,
         place=options.place if kind == "custom" else None,
@@ -215,21 +246,11 @@ def make_route(options: argparse.Namespace) -> EndpointRoute | Broker:
     )
 
 
-def service_port(options: argparse.Namespace) -> int | None:
-    """The port of the service that is asked for; None for the first of the matrix."""
-    port: int | None = options.port[0] if isinstance(options.port, tuple) else options.port
-    return port
-
-
-def read_proxy(options: argparse.Namespace) -> Proxy | None:
-    url = setting(options.proxy, "IOTWIRE_PROXY")
-    return None if url is None else Proxy(url)
-
-
 def read_way(options: argparse.Namespace) -> dict[str, Any]:
     """By which way, as arguments of `Endpoint.route` and `Broker`."""
+    url = setting(options.proxy, "IOTWIRE_PROXY")
     return {
-        "proxy": read_proxy(options),
+        "proxy": None if url is None else Proxy(url),
         "interface": options.interface,
         "source_address": options.source_address,
     }

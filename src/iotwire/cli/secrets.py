@@ -10,13 +10,18 @@ from typing import Any, NoReturn
 
 from ..errors import CredentialsError
 
-__all__ = ["RefuseSecret", "read_file", "read_secret"]
+__all__ = ["RefuseSecret", "explain_refusal", "read_file", "read_secret"]
 
 MAXIMUM_SIZE = 1 << 20  # no key and no token is larger, and a wrong file may be
 
 
+def explain_refusal(instead: str) -> str:
+    """Why an argument that has a secret in it is not taken, and how the secret is given instead."""
+    return f"every user of this machine can read arguments: {instead}"
+
+
 class RefuseSecret(argparse.Action):
-    """An option that is never taken, for a secret that somebody may try to give: says in `help` how it is given.
+    """An option that is never taken, for a secret that somebody may try to give: `instead` says how it is given.
 
     Without it argparse would answer that it does not know the option, and print the secret after it.
     """
@@ -26,7 +31,7 @@ class RefuseSecret(argparse.Action):
         self._instead = instead
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        parser.error(f"every user of this machine can read arguments: {self._instead}")
+        parser.error(explain_refusal(self._instead))
 
 
 def read_file(path: str, option: str) -> bytes:

@@ -11,7 +11,7 @@ from ..errors import CredentialsError
 from ..route import is_host_name
 from ..sigv4 import Signer
 from .arguments import Commands
-from .proofs import add_certificate_arguments, add_credentials_arguments, count_stdin, make_provider
+from .proofs import add_certificate_arguments, add_credentials_arguments, check_stdin, make_provider
 from .routing import add_uplink_arguments, read_way
 from .secrets import RefuseSecret, read_file
 from .sign_url import find_region
@@ -54,8 +54,7 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    if count_stdin(options) + (options.body_file == "-") > 1:
-        options.parser.error("the standard input can be one thing, body or secret")
+    check_stdin(options, "body" if options.body_file == "-" else None)
     host = _host_of(options.url)
     endpoint = Endpoint(host) if is_host_name(host) else None
     region = find_region(options, endpoint)

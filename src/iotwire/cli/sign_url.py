@@ -9,7 +9,7 @@ from ..endpoint import Endpoint
 from ..errors import CredentialsError
 from ..sigv4 import presign_mqtt_url
 from .arguments import Commands, whole
-from .proofs import add_certificate_arguments, add_credentials_arguments, count_stdin, make_provider
+from .proofs import add_certificate_arguments, add_credentials_arguments, make_provider
 from .routing import add_uplink_arguments, read_way
 from .settings import setting
 
@@ -41,8 +41,6 @@ def run(options: argparse.Namespace) -> int:
     host = setting(options.host, "IOTWIRE_ENDPOINT") or ""
     if not host:
         options.parser.error("no host: give HOST, or set IOTWIRE_ENDPOINT")
-    if count_stdin(options) > 1:
-        options.parser.error("the standard input can be one secret")
     now = datetime.now(UTC)
     region = find_region(options, Endpoint(host))
     print(

@@ -11,9 +11,9 @@ from ..errors import RequestTimeoutError, RouteError
 from ..mqtt import Publish
 from .arguments import Commands, positive, whole, wrapped
 from .printing import as_json, as_text, describe_message, printable, write_out
-from .proofs import count_stdin
+from .proofs import check_stdin
 from .properties import read_properties
-from .routing import VARIABLES, add_route_arguments, make_route
+from .routing import VARIABLES, add_host_option, add_route_arguments, add_route_parser, make_route
 from .session_options import (
     STATUSES,
     TIMED_OUT,
@@ -34,24 +34,17 @@ SAFETY = (
 
 
 def add_parser(commands: Commands) -> None:
-    parser = commands.add_parser(
+    parser = add_route_parser(
+        commands,
         "sub",
-        help="subscribe at an endpoint of AWS IoT Core, or at any MQTT broker",
-        description=wrapped(
-            "Subscribe, and print what arrives, each message on a line of its own, until Ctrl-C. Options are "
-            "those of mosquitto_sub where it has them. Keys, passwords and tokens are read from files and environment "
-            "variables, never from arguments."
-        ),
-        epilog=f"{wrapped(SAFETY)}\n\nenvironment variables, which options win over:\n{VARIABLES}\n\n"
-        f"{wrapped(STATUSES)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        allow_abbrev=False,
+        run,
+        summary="subscribe at an endpoint of AWS IoT Core, or at any MQTT broker",
+        description="Subscribe, and print what arrives, each message on a line of its own, until Ctrl-C. Options are "
+        "those of mosquitto_sub where it has them. Keys, passwords and tokens are read from files and environment "
+        "variables, never from arguments.",
+        epilog=f"{wrapped(SAFETY)}\n\n{VARIABLES}\n\n{wrapped(STATUSES)}",
     )
-    parser.add_argument("--help", action="help", help="show this help message and exit")
-    parser.add_argument(
-        "-h", "--host", metavar="HOST", help="the endpoint's full DNS name, or a broker (IOTWIRE_ENDPOINT)"
-    )
+    add_host_option(parser)
     parser.add_argument(
         "-t", "--topic", action="append", required=True, metavar="FILTER", help="a topic filter; may be repeated"
     )
@@ -66,13 +59,11 @@ def add_parser(commands: Commands) -> None:
     )
     add_route_arguments(parser)
     add_session_arguments(parser, properties="SUBSCRIBE subscription-identifier 7")
-    parser.set_defaults(run=run, parser=parser)
 
 
 def run(options: argparse.Namespace) -> int:
     ends_at = None if options.wait is None else monotonic() + options.wait
-    if count_stdin(options) > 1:
-        options.parser.error("the standard input can be one secret")
+    check_stdin(options)
     show_log(is_debug=options.debug)
     end_on_sigterm()
     read_properties(

@@ -1,4 +1,4 @@
-"""Colours, where the terminal has them and nobody has said no (https://no-color.org)."""
+"""How it looks: lines, places, and colours where the terminal has them and nobody has said no (https://no-color.org)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Style", "print_fact"]
+__all__ = ["LINE_WIDTH", "Style", "print_fact"]
+
+LINE_WIDTH = 100  # of sentences
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ..mqtt import Connect
 from ..sigv4 import verify_request
 from .authorizers import Answer, Authorizers, Claim, Verified, refused
 from .policy import ALLOW_ALL, Policy
-from .requests import RequestError, split_target
+from .requests import RequestError, invalid, split_target
 
 if TYPE_CHECKING:
     from ..sigv4 import Credentials
@@ -166,11 +166,7 @@ class Gate:
         path, query = split_target(request.target)
         if any(segment in ("", ".", "..") for segment in path.removeprefix("/").split("/")):
             # A signature is of the path without these, so that it would be one of another path too.
-            raise RequestError(
-                400,
-                "InvalidRequestException",
-                "a path that is signed has no empty segment, `.` or `..`: encode `/` as %2F",
-            )
+            raise invalid("a path that is signed has no empty segment, `.` or `..`: encode `/` as %2F")
         host = next((value for name, value in request.headers if name == "host"), "")
         if host.rpartition(":")[0].lower() not in self._names and host.lower() not in self._names:
             raise forbidden("the signature is for another host than this endpoint")

@@ -19,12 +19,12 @@ from http import HTTPStatus
 import h11
 
 from ..mqtt import ReasonCode
-from ..transport import Stream
-from .access import Gate, Grant, HttpRequest, Kept, Pass
+from ..transport import GatheringStream
+from .access import Gate, Grant, HttpRequest, Kept, Pass, forbidden
 from .arrival import Arrival, ConnectionInfo
 from .hub import Exchange, Message
 from .peek import WEB_ALPN, Way
-from .requests import RequestError, printable, read_publish, split_target
+from .requests import RequestError, invalid, printable, read_publish, split_target
 from .websocket import WEBSOCKET_PATH, judge_upgrade
 
 __all__ = ["HttpConnection"]
@@ -44,7 +44,7 @@ class _Buffer:
         return self.view
 
 
-class _HttpStream(Stream):
+class _HttpStream(GatheringStream):
     """The bytes of one connection. on_bytes: called with what has arrived. on_lost: called once, at the end."""
 
     def __init__(self, on_bytes: Callable[[bytes], None], on_lost: Callable[[Exception | None], None]) -> None:
@@ -52,8 +52,6 @@ class _HttpStream(Stream):
         super().__init__(self._buffer)
         self._on_bytes = on_bytes
         self._on_lost = on_lost
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
 
     def _receive(self, nbytes: int) -> None:
         self._on_bytes(bytes(self._buffer.view[:nbytes]))
@@ -62,27 +60,11 @@ class _HttpStream(Stream):
         """The peer has said all it has to say, perhaps in the same bytes as its request: the answer leaves first."""
         self.flush()
 
-    def write(self, data: bytes) -> None:
-        """Send bytes, together with all else that is written in this turn of the event loop. Never waits."""
-        if not self._is_closing:
-            self._gathered.append(data)
-            self._gathered_bytes += len(data)
-            self.flush_soon()
-
     @property
     def transport(self) -> asyncio.Transport:
         """For whoever takes the connection over."""
         assert self._transport is not None
         return self._transport
-
-    def _take_written(self) -> list[bytes]:
-        written, self._gathered = self._gathered, []
-        self._gathered_bytes = 0
-        return written
-
-    @property
-    def _written_bytes(self) -> int:
-        return self._gathered_bytes
 
     def _lose(self, error: Exception | None) -> None:
         self._take_written()
@@ -158,7 +140,7 @@ class HttpConnection:
         except h11.RemoteProtocolError as error:
             # Not behind the colon: there h11 repeats the line, and a token may stand in it.
             _log.info("what %s sent is no HTTP/1.1: %s", self.stream.peer, str(error).partition(":")[0])
-            self._refuse(RequestError(error.error_status_hint, "InvalidRequestException", "HTTP/1.1 is expected"))
+            self._refuse(invalid("HTTP/1.1 is expected", error.error_status_hint))
 
     def stream_lost(self, error: Exception | None) -> None:
         _log.debug("%s is gone: %s", self.stream.peer, error or "closed")
@@ -191,7 +173,7 @@ class HttpConnection:
                 _log.info("%s sent no request in time", self.stream.peer)
             self.stream.close(self._limits.close_timeout_s)
         else:  # a request that drips in would hold its place for ever
-            self._refuse(RequestError(408, "InvalidRequestException", "the request did not come in time"))
+            self._refuse(invalid("the request did not come in time", 408))
 
     # Requests.
 
@@ -223,7 +205,7 @@ class HttpConnection:
             self._count_as(accepted=True)  # what becomes a device's connection is counted as one
         self._request = request
         if request.http_version not in (b"1.0", b"1.1"):
-            self._refuse(RequestError(505, "InvalidRequestException", "HTTP/1.1 is expected"))
+            self._refuse(invalid("HTTP/1.1 is expected", 505))
             return
         for name, value in request.headers:
             if name == b"content-length":
@@ -243,7 +225,7 @@ class HttpConnection:
         if self.way.is_x509:
             self._publish_with_certificate(event, request)
         elif self._is_for_websocket(request):
-            error: RequestError | None = RequestError(505, "InvalidRequestException", "HTTP/1.1 is expected")
+            error: RequestError | None = invalid("HTTP/1.1 is expected", 505)
             if event.http_version == b"1.1":
                 error = self._find_error(lambda: self._upgrade(request))
             if error is not None:
@@ -332,13 +314,11 @@ class HttpConnection:
         message = Message.of(packet, packet.topic, time.monotonic())
         fault = message.find_fault(self._limits.service)
         if fault is not None:
-            raise RequestError(400, "InvalidRequestException", f"{fault.field}: {fault.text}")
+            raise invalid(f"{fault.field}: {fault.text}")
         actions = ("iot:Publish", "iot:RetainPublish") if packet.retain else ("iot:Publish",)
         for action in actions:
             if not grant.allows(action, f"topic/{packet.topic}", None):
-                raise RequestError(
-                    403, "ForbiddenException", f"{action} on {packet.topic} is not allowed for {grant.principal}"
-                )
+                raise forbidden(f"{action} on {packet.topic} is not allowed for {grant.principal}")
         return self._hub.take(message)
 
     @staticmethod

@@ -6,14 +6,23 @@ Everything a device can make this room store has a bound in `EmulatorLimits`.
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..limits import AwsIotLimits, Fault
 from ..mqtt import Publish, ReasonCode, Subscription, TopicTree, Will, topic_matches
 
-__all__ = ["Device", "EmulatorLimits", "EmulatorStats", "Exchange", "Hub", "Message"]
+__all__ = [
+    "TRAVELLING",
+    "Device",
+    "EmulatorLimits",
+    "EmulatorStats",
+    "Exchange",
+    "Hub",
+    "Message",
+    "properties_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +86,13 @@ class EmulatorStats:
 
 
 # The properties that travel with a message from one device to the others (MQTT 5.0, 3.3.2.3), beside its expiry.
-_TRAVELLING = ("payload_format_indicator", "response_topic", "correlation_data", "user_properties", "content_type")
+TRAVELLING = ("payload_format_indicator", "response_topic", "correlation_data", "user_properties", "content_type")
 _SIZED = ("response_topic", "correlation_data", "content_type")
+
+
+def properties_of(packet: Publish | Will, names: Iterable[str] = TRAVELLING) -> dict[str, Any]:
+    """Those that a packet has. One of MQTT 3.1.1 has none."""
+    return {name: value for name in names if (value := getattr(packet, name)) not in (None, ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +108,9 @@ class Message:
 
     @classmethod
     def of(cls, packet: Publish | Will, topic: str, now: float) -> Message:
-        properties = {name: value for name in _TRAVELLING if (value := getattr(packet, name)) not in (None, ())}
         lifetime_s = packet.message_expiry_interval
         expires_at = None if lifetime_s is None else now + lifetime_s
-        return cls(topic, bytes(packet.payload), packet.qos, packet.retain, properties, expires_at)
+        return cls(topic, bytes(packet.payload), packet.qos, packet.retain, properties_of(packet), expires_at)
 
     def find_fault(self, limits: AwsIotLimits) -> Fault | None:
         """What the service would not take of it."""
@@ -158,10 +171,6 @@ class Hub:
         self._subscribers: dict[Device, dict[str, _Subscriber]] = {}
         self._retained: dict[str, Message] = {}
         self._retained_bytes = 0
-
-    @property
-    def devices(self) -> tuple[Device, ...]:
-        return tuple(self._devices.values())
 
     def attach(self, device: Device) -> None:
         """A device has connected. One with the same client id is taken over [MQTT-3.1.4-3]."""

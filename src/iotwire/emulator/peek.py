@@ -17,7 +17,7 @@ from ..errors import IotwireError, TlsDecodeError
 from ..route import ROUTES
 from ..tls import ClientHello
 
-__all__ = ["HelloRefusedError", "Way", "find_way", "read_client_hello"]
+__all__ = ["WEB_ALPN", "HelloRefusedError", "Way", "find_name_fault", "find_way", "read_client_hello", "ways_of"]
 
 # A hello with post-quantum key shares and a session ticket stays below 4 KiB.
 MAX_HELLO_BYTES = 32 * 1024
@@ -55,13 +55,17 @@ def find_way(hello: ClientHello, port: int, names: Collection[str], *, wants_sni
 
     wants_sni: whether one without a server name is refused too.
     """
-    name = hello.server_name
-    if name is None and not wants_sni:
-        return _choose_way(hello.alpn_protocols, port)
-    if name is None or name.lower() not in names:
-        asked = "without SNI" if name is None else "for another endpoint"
-        raise HelloRefusedError(f"a ClientHello {asked}", UNRECOGNIZED_NAME)
+    fault = find_name_fault(hello.server_name, names, wants_sni=wants_sni)
+    if fault is not None:
+        raise HelloRefusedError(f"a ClientHello {fault}", UNRECOGNIZED_NAME)
     return _choose_way(hello.alpn_protocols, port)
+
+
+def find_name_fault(name: str | None, names: Collection[str], *, wants_sni: bool) -> str | None:
+    """Why a hello with this server name is not for this endpoint; None where it is. Arguments as of `find_way`."""
+    if name is None:
+        return "without SNI" if wants_sni else None
+    return None if name.lower() in names else "for another endpoint"
 
 
 def ways_of(port: int) -> set[Way]:

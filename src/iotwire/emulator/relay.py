@@ -50,7 +50,7 @@ from ..transport import PacketStream, Stream
 from ..transport.connect import open_stream
 from ..transport.tls import TlsContexts
 from .device import Admission, DeviceConnection
-from .hub import EmulatorLimits, EmulatorStats, Message
+from .hub import TRAVELLING, EmulatorLimits, EmulatorStats, Message, properties_of
 from .requests import RequestError, printable
 
 __all__ = ["Relay", "RelayedConnection"]
@@ -65,14 +65,8 @@ CONNECT_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 10.0
 # SUBSCRIBEs that the broker has not answered yet.
 MAX_ASKED = 100
-PROPERTIES = (
-    "payload_format_indicator",
-    "message_expiry_interval",
-    "content_type",
-    "response_topic",
-    "correlation_data",
-    "user_properties",
-)
+# The broker counts down how long a message lives.
+RELAYED = (*TRAVELLING, "message_expiry_interval")
 # What a broker may refuse a CONNECT with that is the device's own affair; all else is not.
 _REFUSALS = {
     1: ReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
@@ -395,16 +389,7 @@ class RelayedConnection(DeviceConnection):
     # From the device.
 
     def _take_message(self, packet: Publish, message: Message) -> None:
-        data = encode_publish(
-            message.topic,
-            message.payload,
-            packet.qos,
-            packet.retain,
-            packet.packet_id,
-            packet.dup,
-            self._version,
-            **_properties_of(packet),
-        )
+        data = self._encode(packet, message.topic)
         if self._largest_packet is not None and len(data) > self._largest_packet:
             self._end(ReasonCode.PACKET_TOO_LARGE)
             return
@@ -461,6 +446,19 @@ class RelayedConnection(DeviceConnection):
         self._leave()
         self.stream.close(self._limits.close_timeout_s)
 
+    def _encode(self, packet: Publish, topic: str) -> bytes:
+        """A message as it came, for the other side. topic: in full, because an alias counts on one connection alone."""
+        return encode_publish(
+            topic,
+            packet.payload,
+            packet.qos,
+            packet.retain,
+            packet.packet_id,
+            packet.dup,
+            self._version,
+            **properties_of(packet, RELAYED),
+        )
+
     def _pass_on(self, packet: Packet) -> None:
         assert self._line is not None
         self._line.send(packet)
@@ -509,18 +507,7 @@ class RelayedConnection(DeviceConnection):
             stats.messages_dropped += 1
             return
         stats.messages_delivered += 1
-        self.stream.write(
-            encode_publish(
-                packet.topic,
-                packet.payload,
-                packet.qos,
-                packet.retain,
-                packet.packet_id,
-                packet.dup,
-                self._version,
-                **_properties_of(packet),
-            )
-        )
+        self.stream.write(self._encode(packet, packet.topic))
         self._hold(self._line.stream, self.stream, "to the device")
 
     def _answer_subscribe(
@@ -561,11 +548,6 @@ class RelayedConnection(DeviceConnection):
         await writer.writable()
         self._held.discard(way)
         reader.resume_reading(way)
-
-
-def _properties_of(packet: Publish) -> dict[str, Any]:
-    """Those that travel on. A packet of MQTT 3.1.1 has none."""
-    return {name: value for name in PROPERTIES if (value := getattr(packet, name)) not in (None, ())}
 
 
 def _with_qos(wanted: Subscription, qos: int) -> Subscription:

@@ -16,7 +16,15 @@ from typing import Any
 from ..errors import EncodeError
 from ..mqtt import Publish
 
-__all__ = ["MAX_USER_PROPERTIES", "RequestError", "percent_decode", "printable", "read_publish", "split_target"]
+__all__ = [
+    "MAX_USER_PROPERTIES",
+    "RequestError",
+    "invalid",
+    "percent_decode",
+    "printable",
+    "read_publish",
+    "split_target",
+]
 
 MAX_USER_PROPERTIES = 100
 _TOPICS = "/topics/"
@@ -37,8 +45,9 @@ class RequestError(Exception):
         self.kind = kind
 
 
-def _invalid(message: str) -> RequestError:
-    return RequestError(400, "InvalidRequestException", message)
+def invalid(message: str, status: int = 400) -> RequestError:
+    """A request that is not as the service takes it."""
+    return RequestError(status, "InvalidRequestException", message)
 
 
 def read_publish(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> Publish:
@@ -54,11 +63,11 @@ def read_publish(method: str, target: str, headers: Iterable[tuple[str, str]], b
     topic = percent_decode(path.removeprefix(_TOPICS).encode("latin-1"), "the topic")
     if topic in (".", ".."):
         # Every proxy and client library on the way takes them for steps in the path (RFC 3986, 5.2.4).
-        raise _invalid("the topics . and .. cannot be carried in a path")
+        raise invalid("the topics . and .. cannot be carried in a path")
     try:
         return Publish(topic, body, **_read_query(query), **_read_headers(headers))
     except EncodeError as error:
-        raise _invalid(str(error)) from error
+        raise invalid(str(error)) from error
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -84,11 +93,11 @@ def percent_decode(raw: bytes, name: str) -> str:
     Raises RequestError, which has the name of what it is, and not the text.
     """
     if raw.count(b"%") != len(_ESCAPE.findall(raw)):
-        raise _invalid(f"{name}: % must be followed by two hexadecimal digits")
+        raise invalid(f"{name}: % must be followed by two hexadecimal digits")
     try:
         return _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), raw).decode()
     except UnicodeDecodeError:
-        raise _invalid(f"{name}: UTF-8 is expected") from None
+        raise invalid(f"{name}: UTF-8 is expected") from None
 
 
 def _read_query(query: str) -> dict[str, Any]:
@@ -98,7 +107,7 @@ def _read_query(query: str) -> dict[str, Any]:
         if name not in _QUERY_NAMES:
             continue  # of a custom authorizer, or of a signature
         if name in given:
-            raise _invalid(f"{name}: given twice")
+            raise invalid(f"{name}: given twice")
         given[name] = percent_decode(value.encode("latin-1"), name)
     properties: dict[str, Any] = {
         "qos": _choose("qos", given.get("qos", "0"), {"0": 0, "1": 1}),
@@ -109,7 +118,7 @@ def _read_query(query: str) -> dict[str, Any]:
     expiry = given.get("messageExpiry")
     if expiry is not None:
         if not expiry.isascii() or not expiry.isdecimal() or len(expiry) > 10:
-            raise _invalid("messageExpiry: a number of seconds is expected")
+            raise invalid("messageExpiry: a number of seconds is expected")
         properties["message_expiry_interval"] = int(expiry)
     return properties
 
@@ -119,7 +128,7 @@ def _read_headers(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for name, value in headers:
         if name.startswith("x-amz-mqtt5-"):
             if name in given:
-                raise _invalid(f"{name}: given twice")
+                raise invalid(f"{name}: given twice")
             given[name] = value
     properties: dict[str, Any] = {}
     if _USER_PROPERTIES in given:
@@ -136,16 +145,16 @@ def _read_user_properties(value: str) -> tuple[tuple[str, str], ...]:
     try:
         pairs = json.loads(_decode_base64(_USER_PROPERTIES, value))
     except (ValueError, RecursionError):
-        raise _invalid(f"{_USER_PROPERTIES}: base64 of JSON is expected") from None
+        raise invalid(f"{_USER_PROPERTIES}: base64 of JSON is expected") from None
     if not isinstance(pairs, list) or len(pairs) > MAX_USER_PROPERTIES:
-        raise _invalid(f"{_USER_PROPERTIES}: an array of at most {MAX_USER_PROPERTIES} objects is expected")
+        raise invalid(f"{_USER_PROPERTIES}: an array of at most {MAX_USER_PROPERTIES} objects is expected")
     properties = []
     for pair in pairs:
         if not isinstance(pair, dict) or len(pair) != 1:
-            raise _invalid(f"{_USER_PROPERTIES}: each object must hold one pair")
+            raise invalid(f"{_USER_PROPERTIES}: each object must hold one pair")
         [(name, text)] = pair.items()
         if not isinstance(text, str):
-            raise _invalid(f"{_USER_PROPERTIES}: each value must be a string")
+            raise invalid(f"{_USER_PROPERTIES}: each value must be a string")
         properties.append((name, text))
     return tuple(properties)
 
@@ -154,10 +163,10 @@ def _decode_base64(name: str, value: str) -> bytes:
     try:
         return b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise _invalid(f"{name}: base64 is expected") from None
+        raise invalid(f"{name}: base64 is expected") from None
 
 
 def _choose(name: str, value: str, values: dict[str, Any]) -> Any:
     if value not in values:
-        raise _invalid(f"{name}: one of {', '.join(values)} is expected")
+        raise invalid(f"{name}: one of {', '.join(values)} is expected")
     return values[value]

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from ..credentials import X509
 from ..transport.tls import load_authorities, load_certificate
-from .peek import Way
+from .peek import Way, find_name_fault
 
 __all__ = ["FIRST_BYTES", "make_server_context"]
 
@@ -81,9 +81,10 @@ def make_server_context(
 
     def check_server_name(_: object, name: str | None, __: ssl.SSLContext) -> int | None:
         # Called for every ClientHello; the name is None where it has no SNI.
-        if (name is None and not wants_sni) or (name is not None and name.lower() in names):
+        fault = find_name_fault(name, names, wants_sni=wants_sni)
+        if fault is None:
             return None
-        _log.info("a ClientHello %s is refused", "without SNI" if name is None else "for another endpoint")
+        _log.info("a ClientHello %s is refused", fault)
         return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
     context.sni_callback = check_server_name

@@ -17,7 +17,7 @@ from typing import Any
 from ..transport import PacketStream
 from ..transport.websocket import FrameReader, encode_frame
 from .access import HttpRequest
-from .requests import RequestError
+from .requests import invalid
 
 __all__ = ["WEBSOCKET_PATH", "FramedStream", "ServerWebSocket", "give", "judge_upgrade"]
 
@@ -33,30 +33,26 @@ NORMAL, NO_STATUS = 1000, 1005
 MAX_UNSENT_BYTES = 64 * 1024
 
 
-def _invalid(message: str, status: int = 400) -> RequestError:
-    return RequestError(status, "InvalidRequestException", message)
-
-
 def judge_upgrade(request: HttpRequest) -> list[tuple[str, str]]:
     """The headers to agree with (RFC 6455, 4.2). Raises RequestError, which says what the request lacks."""
     told: dict[str, list[str]] = {}
     for name, value in request.headers:
         told.setdefault(name, []).append(value)
     if request.method != "GET":
-        raise _invalid(f"GET is expected for a WebSocket, not {request.method}", 405)
+        raise invalid(f"GET is expected for a WebSocket, not {request.method}", 405)
     if "websocket" not in _tokens(told.get("upgrade")) or "upgrade" not in _tokens(told.get("connection")):
-        raise _invalid("/mqtt is a WebSocket: `Connection: Upgrade` and `Upgrade: websocket` are expected", 426)
+        raise invalid("/mqtt is a WebSocket: `Connection: Upgrade` and `Upgrade: websocket` are expected", 426)
     if told.get("sec-websocket-version") != ["13"]:
-        raise _invalid("Sec-WebSocket-Version: 13 is expected", 426)
+        raise invalid("Sec-WebSocket-Version: 13 is expected", 426)
     keys = told.get("sec-websocket-key", [])
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
-        raise _invalid("Sec-WebSocket-Key: one key in base64 is expected")
+        raise invalid("Sec-WebSocket-Key: one key in base64 is expected")
     if request.body:
-        raise _invalid("a request for a WebSocket has no body")
+        raise invalid("a request for a WebSocket has no body")
     offered = [token.strip() for value in told.get("sec-websocket-protocol", ()) for token in value.split(",")]
     agreed = next((name for name in SUBPROTOCOLS if name in offered), None)
     if agreed is None:
-        raise _invalid("Sec-WebSocket-Protocol: mqtt is expected [MQTT-6.0.0-3]")
+        raise invalid("Sec-WebSocket-Protocol: mqtt is expected [MQTT-6.0.0-3]")
     accept = b64encode(sha1(keys[0].encode() + KEY_SUFFIX, usedforsecurity=False).digest()).decode()
     # In small letters, and so they are found by that SDK too.
     return [

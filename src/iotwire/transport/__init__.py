@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from .connect import open_stream
 from .steps import StepTimeouts
-from .stream import PacketReceiver, PacketStream, Stream
+from .stream import GatheringStream, PacketReceiver, PacketStream, Stream
 from .tls import make_client_context
 
-__all__ = ["PacketReceiver", "PacketStream", "StepTimeouts", "Stream", "make_client_context", "open_stream"]
+__all__ = [
+    "GatheringStream",
+    "PacketReceiver",
+    "PacketStream",
+    "StepTimeouts",
+    "Stream",
+    "make_client_context",
+    "open_stream",
+]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from .._tls_tables import ALERTS as NAMES_OF_ALERTS
 from ..clock import show_time
 from ..errors import ConnectError
 from ..route import Attempt, is_ip_literal, join_host_port
@@ -17,43 +18,8 @@ from .steps import Progress, UpgradeError
 
 __all__ = ["MAY_BE_THE_CERTIFICATE", "alert_of", "describe_end", "describe_tls_error", "explaining"]
 
-# TLS alerts (RFC 8446, 6; older ones in RFC 5246, 7.2, and RFC 6066, 9), as OpenSSL calls them.
-ALERTS = {
-    "close notify": 0,
-    "unexpected message": 10,
-    "bad record mac": 20,
-    "decryption failed": 21,
-    "record overflow": 22,
-    "decompression failure": 30,
-    "handshake failure": 40,
-    "no certificate": 41,
-    "bad certificate": 42,
-    "unsupported certificate": 43,
-    "certificate revoked": 44,
-    "certificate expired": 45,
-    "certificate unknown": 46,
-    "illegal parameter": 47,
-    "unknown ca": 48,
-    "access denied": 49,
-    "decode error": 50,
-    "decrypt error": 51,
-    "export restriction": 60,
-    "protocol version": 70,
-    "insufficient security": 71,
-    "internal error": 80,
-    "inappropriate fallback": 86,
-    "user cancelled": 90,
-    "no renegotiation": 100,
-    "missing extension": 109,
-    "unsupported extension": 110,
-    "certificate unobtainable": 111,
-    "unrecognized name": 112,
-    "bad certificate status response": 113,
-    "bad certificate hash value": 114,
-    "unknown psk identity": 115,
-    "certificate required": 116,
-    "no application protocol": 120,
-}
+# TLS alerts by the names that OpenSSL has for them: with spaces, and one in its own spelling.
+ALERTS = {name.replace("_", " "): number for number, name in NAMES_OF_ALERTS.items()} | {"user cancelled": 90}
 ALERT_PREFIXES = ("tlsv1 alert ", "tlsv13 alert ", "sslv3 alert ", "tlsv1 ", "tlsv13 ", "sslv3 ")
 OF_THE_CLIENT_CERTIFICATE = frozenset({41, 42, 43, 44, 45, 46, 48, 49, 116})
 # What one can do about an alert that has nothing to do with certificates.

@@ -1,8 +1,8 @@
 """A connection, as asyncio protocols for plain TCP and for TLS alike.
 
 `Stream` is what both ends of a connection share: bytes are received straight into a decoder's buffer, and what is
-written in one turn of the event loop leaves in one system call. `PacketStream` is a server's end: packets in and bytes
-out. The client's end, over a session, is `iotwire.client.link.Link`.
+written in one turn of the event loop leaves in one system call. `GatheringStream` is a server's end, `PacketStream` one
+for MQTT: packets in and bytes out. The client's end, over a session, is `iotwire.client.link.Link`.
 
 Nothing here grows without bound. Reading: the decoder stores at most one packet, of at most its `max_packet_size`.
 Writing: callers that make data of their own accord wait in `writable`; answers to what was read are not waited for, but
@@ -24,7 +24,7 @@ from ..mqtt import Decoder, Packet
 from ..route import join_host_port
 from .tls import keep_session
 
-__all__ = ["PacketReceiver", "PacketStream", "Source", "Stream"]
+__all__ = ["GatheringStream", "PacketReceiver", "PacketStream", "Source", "Stream"]
 
 # Written bytes that are gathered before they are handed over within a turn of the loop.
 GATHER_BYTES = 64 * 1024
@@ -308,16 +308,13 @@ class PacketReceiver(Protocol):
         """The connection has ended: None after a clean end. Called once, and nothing after it."""
 
 
-class PacketStream(Stream):
-    """A server's end of a connection."""
+class GatheringStream(Stream):
+    """A server's end of a connection: what is written in one turn of the event loop is gathered here."""
 
-    def __init__(self, decoder: Decoder, receiver: PacketReceiver) -> None:
-        super().__init__(decoder)
-        self._decoder = decoder
-        self._receiver = receiver
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
-        self.last_received_at = self._loop.time()
 
     def write(self, data: bytes) -> None:
         """Send bytes, together with all else that is written in this turn of the event loop. Never waits."""
@@ -335,6 +332,16 @@ class PacketStream(Stream):
     @property
     def _written_bytes(self) -> int:
         return self._gathered_bytes
+
+
+class PacketStream(GatheringStream):
+    """A server's end of an MQTT connection: packets in, bytes out."""
+
+    def __init__(self, decoder: Decoder, receiver: PacketReceiver) -> None:
+        super().__init__(decoder)
+        self._decoder = decoder
+        self._receiver = receiver
+        self.last_received_at = self._loop.time()
 
     def _receive(self, nbytes: int) -> None:
         self.last_received_at = self._loop.time()
