@@ -91,6 +91,7 @@ fuzz: $(VENV)/.dev ## fuzz each codec for SECONDS=60 from SEED=0
 	$(RUN) tests/fuzz/fuzz_mqtt.py --seconds $(SECONDS) --seed $(SEED)
 	$(RUN) tests/fuzz/fuzz_tls.py --seconds $(SECONDS) --seed $(SEED)
 	$(RUN) tests/fuzz/fuzz_sigv4.py --seconds $(SECONDS) --seed $(SEED)
+	$(RUN) tests/fuzz/fuzz_websocket.py --seconds $(SECONDS) --seed $(SEED)
 
 coverage: $(VENV)/.coverage ## lines covered by the unit tests, of .py and .pyx
 	tools/coverage.sh $(RUN)

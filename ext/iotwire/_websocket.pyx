@@ -254,13 +254,13 @@ cdef class FrameReader:
                 at += 1
             if self.left < (126 if form == 126 else 65_536) or self.left >> 63:
                 return self.refuse(PROTOCOL_ERROR, "a frame's length is not in its shortest form, or of 64 bits")
-            if self.left > self.max_frame:
-                return self.refuse(TOO_BIG, f"a frame announces {self.left} bytes; at most {self.max_frame} are taken")
         if self.is_masked:
             self.mask = <uint32_t> at[0] << 24 | <uint32_t> at[1] << 16 | <uint32_t> at[2] << 8 | at[3]
         return 0
 
     cdef int begin_payload(self) except -1:
+        if self.left > self.max_frame:
+            return self.refuse(TOO_BIG, f"a frame announces {self.left} bytes; at most {self.max_frame} are taken")
         self.is_in_payload = True
         self.control_size = 0
         if self.opcode < CLOSE:

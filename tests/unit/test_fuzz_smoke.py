@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fuzz import fuzz_mqtt, fuzz_tls
+from fuzz import fuzz_mqtt, fuzz_tls, fuzz_websocket
 from fuzz.frame import BrokenError, Seed
 from fuzz.fuzz_mqtt import (
     Tally,
@@ -77,7 +77,7 @@ def test_a_corpus_is_read_from_a_folder(tmp_path: Path) -> None:
     assert seeds_of_corpus(tmp_path) == [Seed(b"\xd0\x00", 4), Seed(b"\xd0\x00", 5)]
 
 
-@pytest.mark.parametrize("name", ["fuzz_mqtt.py", "fuzz_tls.py"])
+@pytest.mark.parametrize("name", ["fuzz_mqtt.py", "fuzz_tls.py", "fuzz_websocket.py"])
 def test_a_fuzzer_runs_as_a_program(tmp_path: Path, name: str) -> None:
     (tmp_path / "one").write_bytes(b"\xd0\x00")
     script = CHECKOUT / "tests" / "fuzz" / name
@@ -105,3 +105,22 @@ def test_a_hello_that_is_not_what_its_bytes_say_is_found() -> None:
         fuzz_tls.check_hello(hello, other.encode(), random.Random(1))
     with pytest.raises(BrokenError):
         fuzz_tls.check_remade(hello, repr(other))
+
+
+# WebSocket frames.
+
+
+def test_some_thousand_streams_of_frames_break_nothing() -> None:
+    tally = fuzz_websocket.run(seed=20261201, numbers=range(3000))
+    assert tally.inputs == 3000
+    assert tally.pings > 300
+    assert tally.closes > 200
+    assert tally.faults > 500
+    assert tally.statuses == {1002, 1003, 1007, 1009}
+
+
+def test_a_reader_of_another_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model_of = fuzz_websocket.model_of
+    monkeypatch.setattr(fuzz_websocket, "model_of", lambda given: model_of(given)._replace(ping=None))
+    with pytest.raises(BrokenError):
+        fuzz_websocket.run(seed=5, numbers=range(100))

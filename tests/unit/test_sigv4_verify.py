@@ -143,6 +143,16 @@ def test_one_changed_character_in_any_signed_header_is_refused(name: str) -> Non
         assert replace(request, headers=(*request.headers, (header, value))).refused() in CHECKS
 
 
+@EACH_FORM
+def test_every_truncation_of_the_url_and_of_a_signed_header_is_refused(request_: Request) -> None:
+    for size in range(len(request_.target)):
+        assert replace(request_, target=request_.target[:size]).refused() in CHECKS, size
+    for header, value in request_.headers:
+        if header not in ("User-Agent", "Upgrade"):
+            for size in range(len(value)):
+                assert request_.with_header(header, value[:size]).refused() in CHECKS, (header, size)
+
+
 def test_a_changed_method_or_body_is_refused() -> None:
     request = FORMS["headers"]
     assert replace(request, method="PUT").refused() == "signature"

@@ -156,13 +156,16 @@ def test_any_changed_byte_of_an_answer_gives_an_answer_none_or_an_error(wire: by
             assert hello.handshake == changed[5 : 5 + len(hello.handshake)]
             repr(hello)
         elif hello is not None:
+            assert isinstance(hello, TlsDecodeError)
             assert hello.alert in ALERTS
             assert hello.clause
 
 
-def outcome(wire: bytes) -> ServerHello | TlsDecodeError | None:
+def outcome(
+    wire: bytes, decode: Callable[[bytes], ServerHello | Alert | None] = ServerHello.decode
+) -> ServerHello | Alert | TlsDecodeError | None:
     try:
-        return ServerHello.decode(wire)
+        return decode(wire)
     except TlsDecodeError as error:
         return error
 
@@ -214,6 +217,16 @@ def test_an_alert_is_cut_at_its_record() -> None:
     for size in range(len(wire)):
         assert Alert.decode(wire[:size]) is None
     assert Alert.decode(bytearray(wire) + b"\x15\x03\x01") == Alert(40)
+
+
+def test_any_changed_byte_of_an_alert_gives_the_alert_it_says_or_an_error() -> None:
+    for changed in changed_bytes(Alert(40).encode()):
+        told = outcome(changed, Alert.decode)
+        if changed[0] == 21 and changed[1] == 3 and changed[3:5] == b"\0\2" and changed[5] in (1, 2):
+            assert told == Alert(changed[6], changed[5])
+        else:
+            assert isinstance(told, TlsDecodeError)
+            assert told.alert in ALERTS
 
 
 @pytest.mark.parametrize(

@@ -170,11 +170,12 @@ def test_of_many_pings_the_latest_is_kept() -> None:
     assert reader.take_ping() is None
 
 
-def test_what_one_frame_may_announce_is_bounded() -> None:
-    reader = FrameReader(max_frame=200)
-    assert read(reader, frame(bytes(200))) == bytes(200)
-    assert read(reader, frame(bytes(201))) == b""
-    assert reader.fault == (1009, "a frame announces 201 bytes; at most 200 are taken")
+@pytest.mark.parametrize("most", [1, 125, 126, 200, 65_536])
+def test_what_one_frame_may_announce_is_bounded_whatever_form_its_length_has(most: int) -> None:
+    reader = FrameReader(max_frame=most)
+    assert read(reader, frame(bytes(most))) == bytes(most)
+    assert read(reader, frame(bytes(most + 1))) == b""
+    assert reader.fault == (1009, f"a frame announces {most + 1} bytes; at most {most} are taken")
 
 
 def test_arguments_are_checked() -> None:
