@@ -131,6 +131,27 @@ static void compress_portable(uint32_t state[8], const uint8_t* blocks, size_t c
     iotwire_wipe(W, sizeof W); /* the first blocks of an HMAC are its key */
 }
 
+/* ---- with instructions: four words of W in each of `w0` to `w3`, which take the place of those sixteen before */
+
+#define ALL_ROUNDS(FOUR_ROUNDS, EXPAND) \
+    do { \
+        int t; \
+        FOUR_ROUNDS(w0, 0); \
+        FOUR_ROUNDS(w1, 4); \
+        FOUR_ROUNDS(w2, 8); \
+        FOUR_ROUNDS(w3, 12); \
+        for (t = 16; t < 64; t += 16) { \
+            EXPAND(w0, w1, w2, w3); \
+            FOUR_ROUNDS(w0, t); \
+            EXPAND(w1, w2, w3, w0); \
+            FOUR_ROUNDS(w1, t + 4); \
+            EXPAND(w2, w3, w0, w1); \
+            FOUR_ROUNDS(w2, t + 8); \
+            EXPAND(w3, w0, w1, w2); \
+            FOUR_ROUNDS(w3, t + 12); \
+        } \
+    } while (0)
+
 /* ---- x86-64: an instruction for two rounds, and two for the next four words of W */
 
 #if defined(IOTWIRE_HAS_SHA_NI)
@@ -172,21 +193,7 @@ IOTWIRE_SHA_CODE static void compress_sha_ni(uint32_t state[8], const uint8_t* b
         __m128i w1 = four_words(blocks + 16, big_endian);
         __m128i w2 = four_words(blocks + 32, big_endian);
         __m128i w3 = four_words(blocks + 48, big_endian);
-        int t;
-        FOUR_ROUNDS_NI(w0, 0);
-        FOUR_ROUNDS_NI(w1, 4);
-        FOUR_ROUNDS_NI(w2, 8);
-        FOUR_ROUNDS_NI(w3, 12);
-        for (t = 16; t < 64; t += 16) {
-            EXPAND_NI(w0, w1, w2, w3);
-            FOUR_ROUNDS_NI(w0, t);
-            EXPAND_NI(w1, w2, w3, w0);
-            FOUR_ROUNDS_NI(w1, t + 4);
-            EXPAND_NI(w2, w3, w0, w1);
-            FOUR_ROUNDS_NI(w2, t + 8);
-            EXPAND_NI(w3, w0, w1, w2);
-            FOUR_ROUNDS_NI(w3, t + 12);
-        }
+        ALL_ROUNDS(FOUR_ROUNDS_NI, EXPAND_NI);
         ABEF = _mm_add_epi32(ABEF, ABEF_before);
         CDGH = _mm_add_epi32(CDGH, CDGH_before);
     }
@@ -236,21 +243,7 @@ IOTWIRE_SHA_CODE static void compress_sha2(uint32_t state[8], const uint8_t* blo
         uint32x4_t w1 = four_words(blocks + 16);
         uint32x4_t w2 = four_words(blocks + 32);
         uint32x4_t w3 = four_words(blocks + 48);
-        int t;
-        FOUR_ROUNDS_ARM(w0, 0);
-        FOUR_ROUNDS_ARM(w1, 4);
-        FOUR_ROUNDS_ARM(w2, 8);
-        FOUR_ROUNDS_ARM(w3, 12);
-        for (t = 16; t < 64; t += 16) {
-            EXPAND_ARM(w0, w1, w2, w3);
-            FOUR_ROUNDS_ARM(w0, t);
-            EXPAND_ARM(w1, w2, w3, w0);
-            FOUR_ROUNDS_ARM(w1, t + 4);
-            EXPAND_ARM(w2, w3, w0, w1);
-            FOUR_ROUNDS_ARM(w2, t + 8);
-            EXPAND_ARM(w3, w0, w1, w2);
-            FOUR_ROUNDS_ARM(w3, t + 12);
-        }
+        ALL_ROUNDS(FOUR_ROUNDS_ARM, EXPAND_ARM);
         ABCD = vaddq_u32(ABCD, ABCD_before);
         EFGH = vaddq_u32(EFGH, EFGH_before);
     }
