@@ -81,23 +81,22 @@ class ClientHello(Hello):
         legacy_version: int | None = None,
         record_version: int = 0x0301,
     ) -> None:
-        """Raises EncodeError, which names the argument.
+        """What an argument is stands at the attribute of its name, and here what else there is to say.
 
-        server_name: a host name of at most 255 bytes; no IP address, no dot at its end. One that is not ASCII is for
-        the caller to turn into its A-label (IDNA).
-        alpn_protocols: names of 1 to 255 bytes, in order of preference; a str is its bytes (Latin-1).
-        versions: in order of preference; one that legacy_version says alone makes no supported_versions extension.
+        server_name: at most 255 bytes; no IP address, no dot at its end. One that is not ASCII is for the caller to
+        turn into its A-label (IDNA). alpn_protocols: 1 to 255 bytes each; bytes need not be made into str.
+        versions: one that legacy_version says alone makes no supported_versions extension.
         cipher_suites: None offers the usual ones of these versions.
         groups, signature_algorithms, psk_key_exchange_modes, ec_point_formats: where there are none, the extension is
         not sent. ec_point_formats and compression_methods are (0,) where they are None.
-        random: 32 bytes; None takes them from the system. session_id: 0 to 32 bytes.
-        key_shares: (group, key) pairs. With TLS 1.3 and none, an empty list is sent, which a server answers with a
-        HelloRetryRequest [RFC 8446 4.2.8]; None sends no list.
-        max_fragment_length: 512, 1024, 2048 or 4096 bytes. record_size_limit: 64 to 65535 bytes.
-        session_ticket: b"" asks for one.
-        extensions: (type, data) pairs, sent after all others. They may be of known types: then they are checked, and
-        stand for an argument that was left to its default. A type alone says where the extension of an argument stands.
-        legacy_version, record_version: 0x0300 to 0x03FF; None is what the versions ask for.
+        random: None takes it from the system.
+        key_shares: with TLS 1.3 and none, an empty list is sent, which a server answers with a HelloRetryRequest; None
+        sends no list.
+        extensions: sent after all others. They may be of known types: then they are checked, and stand for an argument
+        that was left to its default. A type alone says where the extension of an argument stands.
+        legacy_version, record_version: 0x0300 to 0x03FF. A legacy_version of None is what the versions ask for.
+
+        Raises EncodeError, which names the argument.
         """
 
     @staticmethod
@@ -118,7 +117,7 @@ class ClientHello(Hello):
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """What is offered: supported_versions, or where that is absent legacy_version, TLS 1.2 at most."""
+        """In order of preference: supported_versions, or where that is absent legacy_version, TLS 1.2 at most."""
 
     @property
     def supported_versions(self) -> tuple[int, ...]:
@@ -215,23 +214,23 @@ class ServerHello(Hello):
 
     @property
     def extended_master_secret(self) -> bool:
-        """Whether the extension is there [RFC 7627 5.1]."""
+        """Whether the server agrees."""
 
     @property
     def max_fragment_length(self) -> int | None:
-        """512, 1024, 2048 or 4096 bytes, where the server agrees [RFC 6066 4]."""
+        """What the server agrees to, in bytes."""
 
     @property
     def record_size_limit(self) -> int | None:
-        """The server's own limit in bytes [RFC 8449 4]."""
+        """The limit of the server itself."""
 
     @property
     def ec_point_formats(self) -> tuple[int, ...]:
-        """[RFC 8422 5.1.2]; () where the extension is absent."""
+        """Those of the server; () where the extension is absent."""
 
     @property
     def session_ticket(self) -> bytes | None:
-        """b"" where the server will send a ticket [RFC 5077 3.2]."""
+        """b"" where the server will send a ticket."""
 
 @final
 class Alert:
@@ -240,17 +239,17 @@ class Alert:
     __match_args__ = ("description", "level")
 
     def __new__(cls, description: int, level: int = 2) -> Alert:
-        """description: 0 to 255, such as 112 for unrecognized_name. level: 1 is a warning, 2 is fatal."""
+        """Raises EncodeError, which names the argument."""
 
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     @property
     def description(self) -> int:
-        """0 to 255 [RFC 8446 6]."""
+        """0 to 255, such as 112 for unrecognized_name."""
 
     @property
     def level(self) -> int:
-        """1: warning, 2: fatal."""
+        """1 is a warning, 2 is fatal."""
 
     @property
     def name(self) -> str:
