@@ -6,7 +6,7 @@ Which extension has which layout is in the one table of `_tls_tables.py`. What w
 
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memset
 
 from iotwire._arguments cimport as_flag, as_int, as_tuple
@@ -371,9 +371,9 @@ cdef inline Py_ssize_t size_of_name(object name) except -1:
     return size
 
 
-cdef inline Py_ssize_t size_value(int layout, object value) except -1:
-    """How many bytes `put_value` writes."""
-    cdef Py_ssize_t size = 0
+cdef inline int64_t size_value(int layout, object value) except -1:
+    """How many bytes `put_value` writes. One key over and over again may come to more than a 32-bit size can say."""
+    cdef int64_t size = 0
     cdef Py_ssize_t i
     cdef tuple items
     if layout == FLAG:
@@ -454,7 +454,7 @@ cdef inline uint8_t* put_value(uint8_t* at, int layout, object value, Py_ssize_t
 
 cdef inline Py_ssize_t fitting_size(int layout, object value, str field) except -1:
     """`size_value`, if the lengths can say it."""
-    cdef Py_ssize_t size = size_value(layout, value)
+    cdef int64_t size = size_value(layout, value)
     if size > (256 if layout == SHORT_U16S or layout == U8S else 65_535):
         cannot_encode(field, f"takes {size} bytes, more than its length can say", "RFC 8446 3.4")
-    return size
+    return <Py_ssize_t> size

@@ -295,6 +295,7 @@ def released() -> memoryview:
         ({"key_shares": ((29, b""),)}, "key_shares", "1 to 65535"),
         ({"key_shares": ((70000, b"k"),)}, "key_shares", "0 to 65535"),
         ({"key_shares": ((29, b"k" * 40000), (23, b"k" * 40000))}, "key_shares", "more than its length can say"),
+        ({"key_shares": ((29, bytes(65532)),) * 65536}, "key_shares", "takes 4294967298 bytes"),  # 2 in 32 bits
         ({"key_shares": ((29, b"k" * 65500),)}, "hello", "at most 65536"),
         ({"max_fragment_length": 1000}, "max_fragment_length", "512, 1024, 2048 or 4096"),
         ({"record_size_limit": 63}, "record_size_limit", "64 to 65535"),
