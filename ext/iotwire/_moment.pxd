@@ -97,13 +97,14 @@ cdef inline int days_before_month(int month, bint leap) noexcept:
     return days if month < 3 else days - 1 if leap else days - 2
 
 
-cdef inline int moment_at(int64_t seconds, Moment* moment) except -1:
+cdef inline int moment_at(double since_1970, Moment* moment) except -1:
     """The moment so many seconds after 1970 began, UTC."""
+    cdef int64_t seconds
     cdef int days, of_day, year
     cdef int month = 1
-    if not -62_135_596_800 <= seconds < 253_402_300_800:
+    if not -62_135_596_800 <= since_1970 < 253_402_300_800:  # nor is it infinite, or no number
         cannot_encode("now", "must be in the years 1 to 9999, as UTC")
-    seconds += DAYS_BEFORE_1970 * <int64_t> 86_400
+    seconds = <int64_t> since_1970 + DAYS_BEFORE_1970 * <int64_t> 86_400
     days = <int> (seconds // 86_400)
     of_day = <int> (seconds % 86_400)
     year = <int> (days * <int64_t> 400 // 146_097) + 1  # or one more or less: there are 146 097 days in 400 years
@@ -139,7 +140,7 @@ cdef inline int read_any_datetime(object now, Moment* moment) except -1:
         pass
     if not is_datetime or not is_aware:
         refuse_now(now, is_datetime)
-    return moment_at(<int64_t> seconds, moment)
+    return moment_at(seconds, moment)
 
 
 cdef inline int read_moment(object now, Moment* moment) except -1:

@@ -11,7 +11,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, strlen
 
 from iotwire._arguments cimport Buffer, as_int, get_buffer, release
@@ -51,10 +51,9 @@ cdef enum:
     LONGEST_SECRET = 1024
     LONGEST_TOKEN = 32_768
     LONGEST_SCOPE_PART = 128
-    LONGEST_URL = 131_072       # these keep every sum within 31 bits, and are far from what servers take
-    LONGEST_HEADER = 131_072
+    LONGEST_TEXT = 131_072      # of a URL, its host, its path, a method, a header; far from what servers take
     LONGEST_HEADER_NAME = 1_024
-    MOST_HEADERS = 1_000
+    MOST_HEADERS = 1_000        # these keep every sum within 31 bits
     LONGEST_EXPIRY_S = 604_800  # a week, as AWS has it
     FEW = 12                    # headers or parameters that need no memory of their own
     KEPT_KEYS = 8
@@ -328,7 +327,7 @@ cdef class Work:
     cdef int set_method(self, object method) except -1:
         text = as_str(method, "method")
         self.kept.append(text)
-        self.request.method = utf8_span(text, "method")
+        self.request.method = bounded_span(text, "method")
         if not is_token(self.request.method):
             cannot_encode("method", "must be the name of an HTTP method")
         return 0
@@ -409,7 +408,7 @@ cdef class Work:
         """One that a caller gave."""
         if self.header_count >= MOST_HEADERS:
             cannot_encode("headers", "must be at most a thousand")
-        if name.size > LONGEST_HEADER_NAME or value.size > LONGEST_HEADER:
+        if name.size > LONGEST_HEADER_NAME or value.size > LONGEST_TEXT:
             cannot_encode("headers", "must be at most 131072 bytes each, and their names 1024")
         if not is_token(name):
             cannot_encode("headers", "has a name that no header can have (RFC 9110, 5.1)")
@@ -567,10 +566,10 @@ cdef Credentials as_credentials(object value):
     return <Credentials> value
 
 
-cdef Span url_span(str url) except *:
-    cdef Span span = utf8_span(url, "url")
-    if span.size > LONGEST_URL:
-        cannot_encode("url", "must be at most 131072 bytes")
+cdef Span bounded_span(str text, str field) except *:
+    cdef Span span = utf8_span(text, field)
+    if span.size > LONGEST_TEXT:
+        cannot_encode(field, "must be at most 131072 bytes")
     return span
 
 
@@ -649,7 +648,7 @@ cdef class Signer:
         cdef Target target
         cdef Moment moment
         cdef dict added
-        take_apart(url_span(text), &target, "url")
+        take_apart(bounded_span(text, "url"), &target, "url")
         read_moment(now, &moment)
         work.set_method(method)
         work.set_path(target.path, self.normalize, self.double_encode)
@@ -708,7 +707,7 @@ cdef class Signer:
         """
         cdef Work work = Work.__new__(Work)
         cdef str text = as_str(url, "url")
-        cdef Span span = url_span(text)
+        cdef Span span = bounded_span(text, "url")
         cdef Target target
         cdef Moment moment
         take_apart(span, &target, "url")
@@ -867,7 +866,7 @@ def presign_mqtt_url(
     cdef Moment moment
     if ":" in host_text and not host_text.startswith("["):
         host_text = f"[{host_text}]"
-    pieces[1] = utf8_span(host_text, "host")
+    pieces[1] = bounded_span(host_text, "host")
     check_authority(pieces[1], 443, &target.host, "host")
     if host_text.startswith("[") and not host_text.endswith("]"):
         cannot_encode("host", "must be without a port, which is an argument of its own")
@@ -876,11 +875,11 @@ def presign_mqtt_url(
         pieces[1] = utf8_span(host_text, "host")
     target.host = pieces[1]
     pieces[0] = span_of(b"wss://", 6)
-    pieces[2] = utf8_span(path_text, "path")
-    if not path_text.startswith("/") or "?" in path_text or pieces[2].size > LONGEST_URL:
+    pieces[2] = bounded_span(path_text, "path")
+    if not path_text.startswith("/") or "?" in path_text:
         cannot_encode("path", "must begin with '/' and have no query")
     if now is None:
-        moment_at(<int64_t> <double> clock(), &moment)
+        moment_at(clock(), &moment)
     else:
         read_moment(now, &moment)
     take_apart(pieces[2], &target, "path")
@@ -906,7 +905,7 @@ def canonical_request(
     cdef Work work = Work.__new__(Work)
     cdef str text = as_str(url, "url")
     cdef Target target
-    take_apart(url_span(text), &target, "url")
+    take_apart(bounded_span(text, "url"), &target, "url")
     work.set_method(method)
     work.set_path(target.path, bool(normalize_path), bool(double_encode_path))
     work.set_query(target.query)

@@ -7,6 +7,7 @@ import datetime as dt
 import gc
 import hashlib
 import hmac
+import math
 import pickle
 import random
 import traceback
@@ -359,6 +360,13 @@ class LikeDatetime(dt.datetime):
     """As libraries that freeze time make one."""
 
 
+class OutOfRange(dt.datetime):
+    """One whose time is no number of seconds that an integer could hold."""
+
+    def timestamp(self) -> float:
+        return {1: math.nan, 2: math.inf, 3: -math.inf, 4: 1e300}[self.day]
+
+
 def test_a_subclass_of_datetime_is_a_datetime() -> None:
     assert stamp_of(LikeDatetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)) == "20240102T030405Z"
 
@@ -373,6 +381,7 @@ def test_a_subclass_of_datetime_is_a_datetime() -> None:
         ("20240102T030405Z", "not str"),
         (dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), "years 1 to 9999"),
         (dt.datetime(9999, 12, 31, 23, tzinfo=dt.timezone(dt.timedelta(hours=-1))), "years 1 to 9999"),
+        *((OutOfRange(2024, 1, day, tzinfo=dt.UTC), "years 1 to 9999") for day in range(1, 5)),
     ],
 )
 def test_what_is_no_aware_datetime_is_refused(now: Any, complaint: str) -> None:
@@ -442,6 +451,7 @@ REFUSED: list[tuple[str, str, Callable[[], object]]] = [
     ("method", "HTTP method", lambda: signed(method="")),
     ("method", "HTTP method", lambda: signed(method="GET /")),
     ("method", "HTTP method", lambda: signed(method="GET\n")),
+    ("method", "131072 bytes", lambda: signed(method="A" * 131_073)),
     ("method", "must be str", lambda: signed(method=None)),
     ("body", "must be bytes-like, not str", lambda: signed(body="text")),
     ("body", "C-contiguous", lambda: signed(body=memoryview(b"abcd")[::2])),
@@ -497,6 +507,7 @@ REFUSED: list[tuple[str, str, Callable[[], object]]] = [
     ("host", "without a port", lambda: mqtt("[::1]:8443")),
     ("host", "without a port", lambda: mqtt("[::1]:443")),
     ("host", "host", lambda: mqtt("iot.example?x")),
+    ("host", "131072 bytes", lambda: mqtt("a" * 131_073)),
     ("host", "must be str", lambda: mqtt(None)),
     ("region", "visible ASCII", lambda: mqtt(region="a/b")),
     ("port", "1 to 65535", lambda: mqtt(port=0)),
@@ -504,6 +515,7 @@ REFUSED: list[tuple[str, str, Callable[[], object]]] = [
     ("path", "must begin with '/'", lambda: mqtt(path="mqtt")),
     ("path", "must begin with '/'", lambda: mqtt(path="/mqtt?a=b")),
     ("path", "must begin with '/'", lambda: mqtt(path="")),
+    ("path", "131072 bytes", lambda: mqtt(path="/" + "a" * 131_072)),
     ("path", "control character", lambda: mqtt(path="/mqtt\n")),
     ("path", "fragment", lambda: mqtt(path="/mqtt#")),
 ]
