@@ -24,7 +24,7 @@ from iotwire._frame cimport (
     AUTH, CONNACK, DISCONNECT, MAX_PACKET_SIZE, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK,
 )
 from iotwire._mqtt cimport (
-    Acknowledgement, Auth, ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, SubAck,
+    Auth, ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, SubAck,
     Subscribe, SubscriptionAcknowledgement, UnsubAck, Unsubscribe,
 )
 from iotwire._outgoing cimport ALIAS_BYTES, as_duplicate, by_alias, copy_of, parts_of, with_alias
