@@ -6,6 +6,7 @@ SECONDS ?= 60
 SEED ?= 0
 FAULTS ?= 100
 WHEELS ?= dist/wheels
+ABI3 ?=
 BENCH_JSON ?=
 BOARDS ?= aarch64 armv7l armv6l s390x
 SUMMARY ?=
@@ -107,7 +108,7 @@ check-wheels: $(VENV)/.wheels ## whether the wheels in WHEELS=dist/wheels may be
 	$(RUN) tools/check_wheels.py $(WHEELS)
 
 wheels: $(VENV)/.wheels ## cross-build the wheels of a release for every board into dist/wheels, and check them
-	$(RUN) tools/arm wheels dist/wheels
+	$(RUN) tools/arm wheels dist/wheels $(if $(ABI3),--abi3 $(ABI3))
 	$(RUN) tools/check_wheels.py dist/wheels
 
 test-install: wheels ## install those wheels with pip alone on emulated boards, glibc and musl, and run the codec there

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check-dist.sh PYTHON: what would be released, tried as a user gets it. sdist -> wheel built from that sdist -> a new
-# virtual environment outside the checkout -> the unit tests, as the sdist carries them, against the installed wheel.
-# Leaves both in dist/.
+# virtual environment outside the checkout -> tests, as the sdist carries them, against the installed wheel: those of the
+# package, of the codec, and of the commands, which come through all of it. Leaves both in dist/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$(realpath --no-symlinks "$1")
@@ -21,4 +21,4 @@ cd "$work"
 .venv/bin/python -c "
 import iotwire._mqtt as module
 assert '.venv' in module.__file__, module.__file__"
-.venv/bin/python -m pytest -q tests/unit
+.venv/bin/python -m pytest -q tests/unit/test_package.py tests/unit/test_mqtt_*.py tests/unit/test_cli*.py tests/unit/test_emulator_cli.py

@@ -1,6 +1,6 @@
 """Builds wheels for other boards and tries them on emulated ones: `python tools/arm VERB ...`.
 
-wheels FOLDER      cross-build every wheel of a release into FOLDER
+wheels FOLDER      cross-build every wheel of a release into FOLDER; --abi3 TARGET ...: for the limited API these
 install FOLDER     install each wheel of FOLDER on every board it is for, and run its codec there
 test BOARD ...     the unit tests, the integration tests and the demo, on emulated boards
 python BOARD ...   start a board's Python in the environment of its tests
@@ -29,10 +29,11 @@ from targets import BOARDS, TARGETS, Board, board_named, target_named
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800", "-o", "timeout_method=signal")
 
 
-def wheels(folder: Path) -> int:
-    """Every wheel of a release, the ones for the limited API included."""
+def wheels(folder: Path, abi3: list[str]) -> int:
+    """Every wheel of a release; of those for the limited API, where `abi3` names targets, theirs alone."""
     released = [target for target in TARGETS if target.released]
-    built = [*build_wheels(released).values(), *build_wheels(released, limited_api=True).values()]
+    limited = [target for target in released if not abi3 or target.name in abi3]
+    built = [*build_wheels(released).values(), *build_wheels(limited, limited_api=True).values()]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for wheel in built:
@@ -132,7 +133,11 @@ def main() -> int:
         prog="tools/arm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("wheels").add_argument("folder", type=Path)
+    wheels_verb = verbs.add_parser("wheels")
+    wheels_verb.add_argument("folder", type=Path)
+    wheels_verb.add_argument(
+        "--abi3", nargs="+", default=[], choices=[target.name for target in TARGETS if target.released]
+    )
     verbs.add_parser("install").add_argument("folder", type=Path)
     names = [board.name for board in BOARDS if not board.bare]
     verbs.add_parser("test").add_argument("boards", nargs="+", choices=names)
@@ -141,7 +146,7 @@ def main() -> int:
     python.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     if options.verb == "wheels":
-        return wheels(options.folder)
+        return wheels(options.folder, options.abi3)
     if options.verb == "install":
         return install_each(options.folder)
     if options.verb == "test":
