@@ -557,6 +557,19 @@ def test_a_disk_that_is_full_is_an_error_and_what_was_stored_stays(
     assert "disk is full" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_ever_whatever_happens_to_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Outbox(path, commit_window_s=60) as outbox:
+        waiting = outbox.put("a")
+        monkeypatch.setattr(outbox._store, "write", lambda *_: 1 / 0)
+        with pytest.raises(OutboxError, match="ZeroDivisionError"):
+            outbox.put("b", urgent=True).wait(TIMEOUT_S)
+        with pytest.raises(OutboxError, match="ZeroDivisionError"):
+            waiting.wait(TIMEOUT_S)
+        with pytest.raises(OutboxError, match="is not open"):
+            outbox.put("c")
+
+
 PUBLISH = """
 import sys
 from iotwire.outbox import Outbox

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .outbox import DEFAULT_PRIORITY, FullPolicy, Outbox, OutboxStats, StoredMessage, Ticket
+from .outbox import DEFAULT_PRIORITY, FullPolicy, Outbox, OutboxStats, StoredMessage
 from .store import SyncMode
+from .window import Ticket
 
 __all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats", "StoredMessage", "SyncMode", "Ticket"]

@@ -7,27 +7,26 @@ loop put messages and wait for that; one client takes them out again, in order, 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from binascii import crc32
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
-from zlib import crc32
 
 from ..clock import EARLIEST
 from ..errors import EncodeError, OutboxError, OutboxFullError
 from ..mqtt import Publish, decode, encode_publish
 from .recovery import read_damaged, set_aside
 from .store import PRIORITIES, Row, Store, SyncMode, explain, is_damage, make_id, number_of, priority_of
+from .window import Ticket, Window
 
-__all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats", "StoredMessage", "Ticket"]
+__all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats", "StoredMessage"]
 
 _log = logging.getLogger("iotwire.outbox")
 
@@ -83,61 +82,6 @@ class OutboxStats:
     damaged: int = 0
 
 
-class _Window:
-    """What is written by one transaction, and who waits for it."""
-
-    __slots__ = ("due", "error", "is_over", "rows", "size", "waiters")
-
-    def __init__(self, due: float) -> None:
-        self.due = due
-        self.rows: list[Row] = []
-        self.size = 0
-        self.is_over = False
-        self.error: OutboxError | None = None
-        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-
-
-class Ticket:
-    """Of a message that was put: await it, or `wait()`, until it is on disk. Raises OutboxError where it is not.
-
-    May be shared between threads.
-    """
-
-    __slots__ = ("_outbox", "_window", "id")
-
-    def __init__(self, outbox: Outbox, window: _Window, message_id: int) -> None:
-        self._outbox = outbox
-        self._window = window
-        self.id = message_id
-
-    @property
-    def is_stored(self) -> bool:
-        return self._window.is_over and self._window.error is None
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait in this thread. Raises TimeoutError."""
-        window = self._window
-        with self._outbox._written:
-            if not self._outbox._written.wait_for(lambda: window.is_over, timeout_s):
-                raise TimeoutError(f"not stored within {timeout_s} s")
-        if window.error is not None:
-            raise window.error
-
-    def __await__(self) -> Generator[Any, None, None]:
-        window = self._window
-        if not window.is_over:
-            loop = asyncio.get_running_loop()
-            stored = loop.create_future()
-            with self._outbox._lock:
-                is_waiting = not window.is_over
-                if is_waiting:
-                    window.waiters.append((loop, stored))
-            if is_waiting:
-                yield from stored.__await__()
-        if window.error is not None:
-            raise window.error
-
-
 class Outbox:
     """See the module. May be shared between threads; one client at a time takes from it.
 
@@ -185,7 +129,8 @@ class Outbox:
     def _forget(self) -> None:
         self._store: Store | None = None
         self._is_closing = False
-        self._window: _Window | None = None
+        self._window: Window | None = None  # that is open
+        self._writing: Window | None = None  # that is over
         self._next_number = 1
         self._last_number = [0] * PRIORITIES  # that is written, by priority
         self._read_number = [0] * PRIORITIES  # that has been taken
@@ -296,7 +241,7 @@ class Outbox:
             self._next_number += 1
             window = self._window
             if window is None:
-                window = self._window = _Window(now + self._commit_window_s)
+                window = self._window = Window(now + self._commit_window_s, self._written)
                 self._wake.notify()
             expires_ms = None if expiry_s is None else now_ms + expiry_s * 1000
             window.rows.append(Row(message_id, now_ms, expires_ms, crc32(packet), packet))
@@ -306,7 +251,7 @@ class Outbox:
             if urgent or len(window.rows) >= WINDOW_MESSAGES or window.size >= WINDOW_BYTES:
                 window.due = now
                 self._wake.notify()
-        return Ticket(self, window, message_id)
+        return Ticket(window, message_id)
 
     def _must_have_room(self, size: int) -> None:
         is_full = self._bytes + size > self._max_bytes or self._messages >= self._max_messages
@@ -361,32 +306,40 @@ class Outbox:
     # The thread that has the file.
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while (wait_s := self._next_work_in()) is None or wait_s > 0:
-                    self._wake.wait(wait_s)
-                is_last = self._is_closing
-                now = time.monotonic()
-                window = self._window
-                if window is not None and (window.due <= now or is_last):
-                    self._window = None
-                else:
-                    window = None
-                removed: list[int] = []
-                if self._removed and (self._remove_due <= now or is_last):
-                    removed = list(self._removed)
-            self._write(window, removed)
-            if self._force_due is not None and (self._force_due <= time.monotonic() or is_last):
-                self._force()
-            try:
-                self._make_room()
-                self._sweep()
-                self._serve()
-            except (sqlite3.Error, OSError, OutboxError) as error:
-                _log.error("%s was not read: %s", self.path, error)
-                self._paused_until = time.monotonic() + RETRY_AFTER_S
-            if is_last and self._window is None:
-                return
+        try:
+            while not self._work():
+                pass
+        except BaseException as failure:  # nothing is known to do that; whoever waits must not wait for ever
+            error = OutboxError(f"{self.path} is not served any more: {type(failure).__name__}")
+            error.__cause__ = failure
+            with self._lock:
+                self._is_closing = True
+                for window in (self._writing, self._window):
+                    if window is not None:
+                        window.end(error)
+            raise
+
+    def _work(self) -> bool:
+        """Wait for something to do, and do it; whether that was the last."""
+        with self._wake:
+            while (wait_s := self._next_work_in()) is None or wait_s > 0:
+                self._wake.wait(wait_s)
+            is_last = self._is_closing
+            now = time.monotonic()
+            if self._window is not None and (self._window.due <= now or is_last):
+                self._writing, self._window = self._window, None
+            removed = list(self._removed) if self._remove_due <= now or is_last else []
+        self._write(removed)
+        if self._force_due is not None and (self._force_due <= time.monotonic() or is_last):
+            self._force()
+        try:
+            self._make_room()
+            self._sweep()
+            self._serve()
+        except (sqlite3.Error, OutboxError) as error:
+            _log.error("%s was not read: %s", self.path, error)
+            self._paused_until = time.monotonic() + RETRY_AFTER_S
+        return is_last
 
     def _next_work_in(self) -> float | None:
         """Seconds; None where there is none before somebody comes."""
@@ -405,7 +358,9 @@ class Outbox:
             times.append(max(self._sweep_due, self._paused_until))
         return min(times) - time.monotonic() if times else None
 
-    def _write(self, window: _Window | None, removed: list[int]) -> None:
+    def _write(self, removed: list[int]) -> None:
+        """Write the window that is over, and remove messages that are done."""
+        window = self._writing
         if window is None and not removed:
             return
         rows = [] if window is None else window.rows
@@ -437,20 +392,8 @@ class Outbox:
                     self._messages -= len(rows)
                     self._bytes -= window.size
             if window is not None:
-                self._end(window, error)
-
-    def _end(self, window: _Window, error: OutboxError | None) -> None:
-        window.error = error
-        window.is_over = True
-        window.rows = []
-        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for loop, stored in window.waiters:
-            by_loop.setdefault(loop, []).append(stored)
-        window.waiters = []
-        for loop, waiters in by_loop.items():
-            with suppress(RuntimeError):  # a loop that was closed: nobody waits there any more
-                loop.call_soon_threadsafe(_resolve, waiters)
-        self._written.notify_all()
+                window.end(error)
+                self._writing = None
 
     def _write_or_replace(self, rows: list[Row], removed: list[int]) -> None:
         assert self._store is not None
@@ -727,12 +670,6 @@ PROPERTIES = (
     "correlation_data",
     "user_properties",
 )
-
-
-def _resolve(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
 
 
 def _one_of(field: str, value: Any, known: tuple[str, ...]) -> Any:

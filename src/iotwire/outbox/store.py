@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from binascii import crc32
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
-from zlib import crc32
 
 from ..errors import OutboxError
 
