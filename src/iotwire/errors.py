@@ -23,6 +23,7 @@ __all__ = [
     "IotwireError",
     "MalformedPacketError",
     "NoCredentialsError",
+    "OutboxError",
     "OutboxFullError",
     "PacketTooLargeError",
     "ProtocolViolationError",
@@ -224,7 +225,11 @@ class RequestTimeoutError(IotwireError, TimeoutError):
     """No answer to a request came in time."""
 
 
-class OutboxFullError(IotwireError):
+class OutboxError(IotwireError):
+    """An outbox could not be opened, read or written. What was stored before is where it was."""
+
+
+class OutboxFullError(OutboxError):
     """A bounded queue has no room, and its policy is to refuse."""
 
 

@@ -47,6 +47,7 @@ PACKED_IN = {
     "secrets": "python3-netclient",
     "shlex": "python3-shell",
     "socket": "python3-io",
+    "sqlite3": "python3-sqlite3",
     "ssl": "python3-io",
     "statistics": "python3-statistics",
     "string": "python3-stringold",

@@ -43,7 +43,7 @@ LAYERS = [
         "tls_names",
         *(source.stem for source in EXTENSION_SOURCES),
     },
-    {"_lock", "clock", "credentials", "custom_auth", "endpoint", "limits", "proxy", "route", "signing"},
+    {"_lock", "clock", "credentials", "custom_auth", "endpoint", "limits", "outbox", "proxy", "route", "signing"},
     {"transport"},
     {"client", "https", "preflight", "probe"},
     {"providers"},

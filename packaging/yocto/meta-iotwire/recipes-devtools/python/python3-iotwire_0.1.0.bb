@@ -23,6 +23,7 @@ FILES:${PN}-client = " \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/endpoint.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/https \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/limits.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/outbox \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/preflight.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/probe \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/providers \
@@ -68,6 +69,7 @@ RDEPENDS:${PN}-client = " \
     python3-math \
     python3-netclient \
     python3-shell \
+    python3-sqlite3 \
     python3-threading \
 "
 RDEPENDS:${PN}-emulator = " \
