@@ -5,7 +5,7 @@ control frames; no socket. `WebSocketTransport` is the one of asyncio, a protoco
 transport to the `Stream` above. The one of threads is `iotwire.client.wire.WebSocketWire`.
 
 What is handed over at once leaves as one frame, however many packets it has. Coming in, nothing is stored: a frame may
-be as long as it likes, and a packet's size is for the decoder to bound.
+be as long as the largest MQTT packet, and a packet's size is for the decoder to bound.
 """
 
 from __future__ import annotations
