@@ -13,7 +13,7 @@ cache=${IOTWIRE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/iotwire}/freethreaded
 configuration=(--disable-gil --disable-test-modules --without-doc-strings)
 case $kind in
     plain) configuration+=("OPT=-O2 -DNDEBUG") ;;
-    tsan) configuration+=(--with-thread-sanitizer "OPT=-O2 -g1 -DNDEBUG") ;; # -g1: functions and lines, for its reports
+    tsan) configuration+=(--with-thread-sanitizer "OPT=-O1 -g1 -DNDEBUG") ;; # -g1: functions and lines, for its reports
     *) echo "freethreaded-python.sh: plain or tsan, not '$kind'" >&2; exit 1 ;;
 esac
 
