@@ -22,6 +22,7 @@ import pytest
 from forking import in_child, needs_fork
 from iotwire.errors import EncodeError, OutboxError, OutboxFullError
 from iotwire.outbox import Outbox, StoredMessage
+from iotwire.outbox.store import Store
 
 TIMEOUT_S = 20
 
@@ -568,6 +569,23 @@ def test_nobody_waits_for_ever_whatever_happens_to_the_thread(path: Path, monkey
             waiting.wait(TIMEOUT_S)
         with pytest.raises(OutboxError, match="is not open"):
             outbox.put("c")
+
+
+def test_a_disk_that_fails_while_it_is_read_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(path)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+
+    def fail(_: Store) -> tuple[int, int]:
+        raise error
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "totals", fail)
+        with pytest.raises(OutboxError, match="disk I/O error"):
+            Outbox(path).open()
+    assert list(path.parent.glob("*damaged*")) == []
+    with Outbox(path) as outbox:
+        assert outbox.stats().messages == 400
 
 
 PUBLISH = """

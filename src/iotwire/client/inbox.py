@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from ..errors import ConnectionLostError, EncodeError
 from ..mqtt import Publish, TopicTree, topic_matches, validate_topic_filter
+from .options import in_range
 
 __all__ = ["Callback", "Distributor", "Hold", "Inbox", "WhenFull"]
 
@@ -405,8 +406,8 @@ class Distributor:
         is_manual: bool = False,
     ) -> Inbox:
         """An inbox for all that matches, once it is added. Raises EncodeError for what cannot be."""
-        _in_range("max_messages", max_messages, 1 << 31)
-        _in_range("max_bytes", max_bytes, 1 << 40)
+        in_range("max_messages", max_messages, 1, 1 << 31)
+        in_range("max_bytes", max_bytes, 1, 1 << 40)
         if when_full not in ("drop_oldest", "drop_newest", "pause"):
             raise EncodeError('must be "drop_oldest", "drop_newest" or "pause"', field="when_full")
         if topic_filter is not None:
@@ -547,8 +548,3 @@ class Distributor:
             hold.holders += 1
             self._manual[id(message)] = hold
         taker.put(message, hold)
-
-
-def _in_range(field: str, value: int, most: int) -> None:
-    if type(value) is not int or not 1 <= value <= most:
-        raise EncodeError(f"must be an int from 1 to {most}", field=field)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
+from .._message import PublishProperties, properties_of
 from ..errors import (
     ConnectError,
     ConnectionLostError,
@@ -38,17 +39,6 @@ __all__ = [
 
 # What `ReasonCode(code)` is, for a tenth of the time.
 REASONS: dict[int, ReasonCode] = {int(code): code for code in ReasonCode}
-
-
-class PublishProperties(TypedDict, total=False):
-    """The MQTT 5 properties that a client may give a message (MQTT 5.0, 3.3.2.3)."""
-
-    payload_format_indicator: int | None
-    message_expiry_interval: int | None
-    response_topic: str | None
-    correlation_data: bytes | None
-    user_properties: Sequence[tuple[str, str]]
-    content_type: str | None
 
 
 def describe_reason(reason_code: int) -> str:
@@ -160,14 +150,10 @@ class Part:
         self._pending.note()
 
 
-_PROPERTIES = tuple(PublishProperties.__annotations__)
-
-
 def read_item(item: Any, qos: int, retain: bool) -> tuple[str, Any, int, bool, dict[str, Any]]:
     """The arguments of `publish` that an item of `publish_many` stands for."""
     if isinstance(item, Publish):
-        properties = {name: value for name in _PROPERTIES if (value := getattr(item, name)) not in (None, ())}
-        return item.topic, item.payload, item.qos, item.retain, properties
+        return item.topic, item.payload, item.qos, item.retain, properties_of(item)
     try:
         topic, payload = item
     except (TypeError, ValueError):

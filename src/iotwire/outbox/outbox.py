@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+from .._message import properties_of
 from ..clock import EARLIEST
 from ..errors import EncodeError, OutboxError, OutboxFullError
 from ..mqtt import Publish, decode, encode_publish
@@ -165,10 +166,10 @@ class Outbox:
             self._wall_ms = time.time_ns() // 1_000_000
             self._wall_at = time.monotonic()
             try:
-                self._store = Store(self.path, self._sync)
-                self._look_around()
-            except sqlite3.DatabaseError as error:
-                self._replace_damaged(error)
+                self._open_file()
+            except BaseException:
+                self._close_file()
+                raise
             self._thread = threading.Thread(target=self._run, name="iotwire-outbox", daemon=True)
             self._thread.start()
 
@@ -183,10 +184,9 @@ class Outbox:
         thread.join()
         with self._lock:
             self._thread = None
-            store, self._store = self._store, None
-            if store is not None:
-                self._keep_totals(store)
-                store.close()
+            if self._store is not None:
+                self._keep_totals(self._store)
+            self._close_file()
 
     def __enter__(self) -> Self:
         self.open()
@@ -506,9 +506,7 @@ class Outbox:
         assert packet is not None
         publish = packet[0]
         assert isinstance(publish, Publish)
-        properties = {
-            name: value for name in PROPERTIES if (value := getattr(publish, name)) is not None and value != ()
-        }
+        properties = properties_of(publish)
         if row.expires_ms is not None:
             left_ms = row.expires_ms - self._now_ms(time.monotonic())
             properties["message_expiry_interval"] = max(1, -(-left_ms // 1000))
@@ -584,6 +582,20 @@ class Outbox:
 
     # The file.
 
+    def _open_file(self) -> None:
+        try:
+            self._store = Store(self.path, self._sync)
+            self._look_around()
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise OutboxError(f"{self.path} was not read: {explain(error)}") from error
+            self._replace_damaged(error)
+
+    def _close_file(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
     def _look_around(self) -> None:
         """What is in the file that was opened."""
         assert self._store is not None
@@ -612,7 +624,7 @@ class Outbox:
         """Milliseconds since 1970 by the clock as it was at the opening: setting it changes no message's age."""
         return self._wall_ms + int((now - self._wall_at) * 1000)
 
-    def _replace_damaged(self, error: sqlite3.DatabaseError, pending: Sequence[Row] = ()) -> None:
+    def _replace_damaged(self, error: sqlite3.Error, pending: Sequence[Row] = ()) -> None:
         """Go on with a new file, and in it what can be read of this one. pending: rows that are to be written next."""
         if self._store is not None:
             self._store.close()
@@ -660,16 +672,6 @@ DROPPED = {
     "dropped_old": "they were older than max_age_s",
     "dropped_expired": "their message expiry was over",
 }
-
-# Properties of a message that travel with it.
-PROPERTIES = (
-    "payload_format_indicator",
-    "message_expiry_interval",
-    "content_type",
-    "response_topic",
-    "correlation_data",
-    "user_properties",
-)
 
 
 def _one_of(field: str, value: Any, known: tuple[str, ...]) -> Any:

@@ -48,7 +48,7 @@ TABLES = {
     # Of an outbox that was closed as it should be: "messages" and "bytes", which take long to count.
     "totals": "CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
 }
-# Bytes. A transaction writes whole pages, and in a thousandth of a megabyte three usual messages have room.
+# Bytes. A transaction writes whole pages, and three usual messages have room in one of these.
 PAGE_SIZE = 1024
 # Bytes of the log at which its pages move to the database: each page once, however often it was written.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -145,8 +145,8 @@ class Store:
             raise OutboxError(
                 f"{self._path} is an outbox of layout {version}, and this release of iotwire knows {SCHEMA_VERSION}"
             )
-        tables = dict(self._connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
-        if version != SCHEMA_VERSION or tables != TABLES:
+        made = dict(self._connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
+        if version != SCHEMA_VERSION or made != TABLES:
             raise sqlite3.DatabaseError("its tables are not those of an outbox")
         return False
 
@@ -173,7 +173,7 @@ class Store:
         os.fsync(self._log)
 
     def read(self, priority: int, after: int, limit: int) -> list[Row]:
-        """Messages of one priority whose numbers are above `after`, in order."""
+        """As `read_rows`."""
         return read_rows(self._connection, priority, after, limit)
 
     def numbers(self, priority: int) -> tuple[int, int] | None:
@@ -216,12 +216,6 @@ class Store:
             (make_id(priority, after), make_id(priority - 1, 0), limit),
         ).fetchall()
 
-    def expired(self, now_ms: int, limit: int) -> list[tuple[int, int]]:
-        """Id and bytes of messages that have expired. Reads the whole file."""
-        return self._connection.execute(
-            "SELECT id, length(packet) FROM messages WHERE expires_ms <= ? LIMIT ?", (now_ms, limit)
-        ).fetchall()
-
     def move_times(self, before_ms: int, by_ms: int) -> None:
         """Of the messages that were stored before a time: the clock that said so was wrong by this much."""
         self._connection.execute(
@@ -237,17 +231,20 @@ class Store:
 
 
 def read_rows(connection: sqlite3.Connection, priority: int, after: int, limit: int) -> list[Row]:
-    rows = connection.execute(
-        "SELECT id, stored_ms, expires_ms, crc, packet FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
-        (make_id(priority, after), make_id(priority - 1, 0), limit),
-    )
-    return [Row(*row) for row in rows]
+    """Messages of one priority whose numbers are above `after`, in order."""
+    return _select(connection, make_id(priority, after), make_id(priority - 1, 0), "ASC", limit)
 
 
 def read_rows_backwards(connection: sqlite3.Connection, priority: int, before: int, limit: int) -> list[Row]:
+    """Those whose numbers are below `before`, the last one first."""
+    return _select(connection, make_id(priority, 0), make_id(priority, before), "DESC", limit)
+
+
+def _select(connection: sqlite3.Connection, above: int, below: int, order: str, limit: int) -> list[Row]:
+    columns = ", ".join(Row._fields)
     rows = connection.execute(
-        "SELECT id, stored_ms, expires_ms, crc, packet FROM messages WHERE id > ? AND id < ? ORDER BY id DESC LIMIT ?",
-        (make_id(priority, 0), make_id(priority, before), limit),
+        f"SELECT {columns} FROM messages WHERE id > ? AND id < ? ORDER BY id {order} LIMIT ?",  # noqa: S608 -- all ours
+        (above, below, limit),
     )
     return [Row(*row) for row in rows]
 

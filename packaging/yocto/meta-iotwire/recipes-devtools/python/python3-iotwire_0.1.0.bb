@@ -15,6 +15,7 @@ PACKAGE_BEFORE_PN = "${PN}-client ${PN}-emulator ${PN}-cli"
 SUMMARY:${PN}-client = "${SUMMARY}: endpoints, credentials and the clients"
 FILES:${PN}-client = " \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/_lock.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/_message.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/adapters \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/client \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/clock.py \
