@@ -116,6 +116,43 @@ def wait_until_it_listens(port: int, process: Process, log: Path) -> None:
             return
 
 
+# What any nginx of the tests has, in a folder of its own and in the foreground.
+NGINX = """\
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+worker_processes 1;
+{user}
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+{http}
+}}
+"""
+
+
+def start_nginx(folder: Path, http: str, port: int) -> Process:
+    """An nginx that has answered on that port. http: what its `http` block says. End it with SIGQUIT."""
+    configuration = folder / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration.write_text(NGINX.format(folder=folder, user=user, http=http))
+    log = folder / "output.log"
+    command = [find_program("nginx"), "-c", str(configuration), "-e", str(folder / "error.log")]
+    process = Process(command, {"PATH": os.defpath}, log)
+    wait_until_it_listens(port, process, log)
+    return process
+
+
+def nginx_listens(addresses: Sequence[str], port: int) -> str:
+    """The statements for a server on these addresses of this machine, with TLS."""
+    return " ".join(f"listen {f'[{each}]' if ':' in each else each}:{port} ssl;" for each in addresses)
+
+
 class RealBroker(ABC):
     """A broker with its folder and its port, running or not.
 

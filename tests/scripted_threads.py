@@ -244,8 +244,15 @@ def scripted(
     context: for TLS. receive_buffer: bytes of the socket's, 0 for the system's choice. address: "127.0.0.1" or "::1".
     """
     server = Server(script, version, context, receive_buffer, address)
-    try:
+    with closing_and_judging(server):
         yield Broker(address, server.port)
+
+
+@contextmanager
+def closing_and_judging(server: Server) -> Iterator[None]:
+    """Close a server at the end, and raise what its script has."""
+    try:
+        yield
     except BaseException:
         server.close()
         if server.failures:

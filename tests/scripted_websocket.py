@@ -18,7 +18,7 @@ from typing import Any, Self
 from iotwire import Broker, Client, Tls
 from iotwire.mqtt import Packet
 from iotwire.route import Attempt, Route
-from scripted_threads import BOUND_S, Peer, Server
+from scripted_threads import BOUND_S, Peer, Server, closing_and_judging
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -174,16 +174,8 @@ def scripted_websocket(
     context: the server's end of TLS, tls: the client's. options: of the route.
     """
     server = Server(lambda peer: script(WebSocketPeer(peer)), version, context, 0)
-    try:
+    with closing_and_judging(server):
         yield Broker("127.0.0.1", server.port, websocket_path=path, tls=tls, **options)
-    except BaseException:
-        server.close()
-        if server.failures:
-            raise server.failures[0] from None
-        raise
-    server.close()
-    if server.failures:
-        raise server.failures[0]
 
 
 class LoopClient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 pytest.importorskip("cryptography", reason="the certificates are made with the package cryptography")
 
-from brokers import HOST, START_TIMEOUT_S, Process, find_program, free_ports, wait_until_it_listens
+from brokers import HOST, START_TIMEOUT_S, find_program, free_ports, nginx_listens, start_nginx
 from iotwire import BlockingHttpsPublisher, ConnectError, Endpoint, HttpsPublisher, PublishError
 from iotwire.emulator.pki import Authority
 from networks import can_listen
@@ -31,20 +30,7 @@ PORTS = pytest.mark.parametrize("port", [443, 8443])
 Make = Callable[..., Any]
 
 # Connections are closed after three requests, or after a second without one, as a load balancer does it.
-NGINX = """\
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-worker_processes 1;
-{user}
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+HTTP = """\
     client_max_body_size 128k;
     large_client_header_buffers 4 32k;
     keepalive_requests 3;
@@ -66,7 +52,6 @@ http {{
         location /topics/taken-whole {{ proxy_pass http://127.0.0.1:{sink}; }}
     }}
     server {{ listen 127.0.0.1:{sink}; access_log off; location / {{ return 204; }} }}
-}}
 """
 
 
@@ -78,24 +63,17 @@ class Nginx:
         self.authority = Authority(folder)
         self.device = self.authority.issue_device("device")
         self.port, sink = free_ports(2)
-        listen = " ".join(f"listen {f'[{each}]' if ':' in each else each}:{self.port} ssl;" for each in ADDRESSES)
         server = self.authority.issue_server([NAME])
-        configuration = folder / "nginx.conf"
-        configuration.write_text(
-            NGINX.format(
-                folder=folder,
-                user="user root;" if os.geteuid() == 0 else "",
-                listen=listen,
-                name=NAME,
-                certificate=server.cert,
-                key=server.key,
-                ca=self.authority.ca,
-                sink=sink,
-            )
+        http = HTTP.format(
+            folder=folder,
+            listen=nginx_listens(ADDRESSES, self.port),
+            name=NAME,
+            certificate=server.cert,
+            key=server.key,
+            ca=self.authority.ca,
+            sink=sink,
         )
-        command = [find_program("nginx"), "-c", str(configuration), "-e", str(folder / "error.log")]
-        self._process = Process(command, {"PATH": os.defpath}, folder / "output.log")
-        wait_until_it_listens(self.port, self._process, folder / "output.log")
+        self._process = start_nginx(folder, http, self.port)
 
     def route(self, port: int, address: str = HOST) -> Any:
         """Without ALPN, as for configurable endpoints: an nginx refuses names that are not HTTP's own."""

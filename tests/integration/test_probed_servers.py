@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from brokers import HOST, Mosquitto, Process, find_program, free_ports, wait_until_it_listens
+from brokers import HOST, Mosquitto, free_ports, nginx_listens, start_nginx
 from iotwire.emulator.pki import Authority
 from iotwire.probe import TLS_1_2, TLS_1_3, ProbeResult, advise, probe_endpoint
 from scripted import asynchronous
@@ -21,25 +20,12 @@ pytestmark = pytest.mark.broker
 NAME = "broker.test"
 ADDRESSES = pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 
-NGINX = """\
-daemon off;
-pid {folder}/nginx.pid;
-worker_processes 1;
-{user}
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+HTTP = """\
     ssl_certificate {certificate};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;
     server {{ {listen} server_name {name}; ssl_client_certificate {ca}; ssl_verify_client on; return 204; }}
     server {{ listen {host}:{plain}; return 204; }}
-}}
 """
 
 
@@ -69,32 +55,20 @@ def mosquitto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def nginx_ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """Where nginx speaks TLS, and where it does not."""
     folder = tmp_path_factory.mktemp("nginx")
-    program = find_program("nginx")
     server = Authority(folder).issue_server([NAME])
     port, plain = free_ports(2)
-    places = [f"[{address}]" if ":" in address else address for address in listen_addresses()]
-    configuration = folder / "nginx.conf"
-    configuration.write_text(
-        NGINX.format(
-            folder=folder,
-            user="user root;" if os.geteuid() == 0 else "",
-            listen=" ".join(f"listen {place}:{port} ssl;" for place in places),
-            name=NAME,
-            certificate=server.cert,
-            key=server.key,
-            ca=server.ca,
-            host=HOST,
-            plain=plain,
-        )
+    http = HTTP.format(
+        listen=nginx_listens(listen_addresses(), port),
+        name=NAME,
+        certificate=server.cert,
+        key=server.key,
+        ca=server.ca,
+        host=HOST,
+        plain=plain,
     )
-    log = folder / "output.log"
-    command = [program, "-c", str(configuration), "-e", str(folder / "error.log")]
-    process = Process(command, {"PATH": os.defpath}, log)
-    try:
-        wait_until_it_listens(plain, process, log)
-        yield port, plain
-    finally:
-        process.end(signal.SIGQUIT)
+    process = start_nginx(folder, http, plain)
+    yield port, plain
+    process.end(signal.SIGQUIT)
 
 
 def outcomes(results: list[ProbeResult], alpn: tuple[str, ...] = ()) -> dict[int, set[str]]:
