@@ -12,8 +12,7 @@ from task import (
     HOST,
     TIMEOUT_S,
     TOPIC,
-    Countdown,
-    Feed,
+    BlockingReceiver,
     Figures,
     MissingError,
     Task,
@@ -136,9 +135,8 @@ def acknowledged_callbacks(task: Task) -> Figures:
 
 
 def receive_callback(task: Task) -> Figures:
-    done = threading.Event()
-    countdown = Countdown(Feed(task), done.set)
-    took = countdown.took
+    receiver = BlockingReceiver(task)
+    took = receiver.took
 
     def on_publish(data: Any) -> None:
         took(data.publish_packet.topic, data.publish_packet.payload)
@@ -146,13 +144,7 @@ def receive_callback(task: Task) -> Figures:
     client, stop = _connected(task, "receiver", on_publish)
     subscription = mqtt5.Subscription(topic_filter=TOPIC, qos=mqtt5.QoS.AT_MOST_ONCE)
     client.subscribe(mqtt5.SubscribePacket(subscriptions=[subscription])).result(TIMEOUT_S)
-
-    def take(count: int) -> None:
-        done.clear()
-        countdown.start(count)
-        assert done.wait(TIMEOUT_S)
-
-    figures = measure_blocking(task, take)
+    figures = receiver.measure()
     stop()
     return figures
 

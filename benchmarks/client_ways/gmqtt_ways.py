@@ -10,10 +10,9 @@ from task import (
     FENCE,
     HOST,
     TOPIC,
-    Countdown,
-    Feed,
     Figures,
     MissingError,
+    Receiver,
     Task,
     measure,
     measure_memory,
@@ -145,9 +144,8 @@ async def acknowledged_callbacks(task: Task) -> Figures:
 
 
 async def receive_callback(task: Task) -> Figures:
-    done = asyncio.Event()
-    countdown = Countdown(Feed(task), done.set)
-    took = countdown.took
+    receiver = Receiver(task)
+    took = receiver.took
 
     def on_message(client: Any, topic: str, payload: bytes, qos: int, properties: Any) -> None:
         took(topic, payload)
@@ -157,13 +155,7 @@ async def receive_callback(task: Task) -> Figures:
     client.on_subscribe = lambda *_: subscribed.set()
     client.subscribe(TOPIC)
     await subscribed.wait()
-
-    async def take(count: int) -> None:
-        done.clear()
-        countdown.start(count)
-        await done.wait()
-
-    figures = await measure(task, take)
+    figures = await receiver.measure()
     await client.disconnect()
     return figures
 

@@ -10,10 +10,10 @@ from task import (
     HOST,
     MESSAGE_SIZE,
     TOPIC,
-    Countdown,
     Feed,
     Figures,
     MissingError,
+    Receiver,
     Task,
     measure,
     measure_memory,
@@ -164,21 +164,14 @@ async def receive_messages(task: Task) -> Figures:
 
 
 async def receive_callback(task: Task) -> Figures:
-    done = asyncio.Event()
-    countdown = Countdown(Feed(task), done.set)
-    took = countdown.took
+    receiver = Receiver(task)
+    took = receiver.took
     _require(task)
     client = AsyncClient("receiver", protocol=MQTTProtocolVersion.MQTTv5, message_delivery="callback")
     client.on_message = lambda message: took(message.topic, message.payload)
     await client.connect(HOST, task.port)
     await client.subscribe(TOPIC)
-
-    async def take(count: int) -> None:
-        done.clear()
-        countdown.start(count)
-        await done.wait()
-
-    figures = await measure(task, take)
+    figures = await receiver.measure()
     await client.disconnect()
     return figures
 

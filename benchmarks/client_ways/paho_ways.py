@@ -12,8 +12,7 @@ from task import (
     HOST,
     TIMEOUT_S,
     TOPIC,
-    Countdown,
-    Feed,
+    BlockingReceiver,
     Figures,
     MissingError,
     Task,
@@ -132,22 +131,15 @@ def acknowledged_callbacks(task: Task) -> Figures:
 
 
 def receive_callback(task: Task) -> Figures:
-    done = threading.Event()
-    countdown = Countdown(Feed(task), done.set)
-    took = countdown.took
+    receiver = BlockingReceiver(task)
+    took = receiver.took
     client = _connected(task, "receiver", threaded=True)
     client.on_message = lambda _client, _data, message: took(message.topic, message.payload)
     subscribed = threading.Event()
     client.on_subscribe = lambda *_: subscribed.set()
     client.subscribe(TOPIC)
     assert subscribed.wait(TIMEOUT_S)
-
-    def take(count: int) -> None:
-        done.clear()
-        countdown.start(count)
-        assert done.wait(TIMEOUT_S)
-
-    figures = measure_blocking(task, take)
+    figures = receiver.measure()
     _stop(client)
     return figures
 

@@ -14,6 +14,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -191,6 +192,42 @@ class Countdown:
 
         self.start = start
         self.took = took
+
+
+class Receiver:
+    """A client on an event loop whose message callback calls `took` with topic and payload."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._done = asyncio.Event()
+        self._countdown = Countdown(Feed(task), self._done.set)
+        self.took = self._countdown.took
+
+    async def measure(self) -> Figures:
+        return await measure(self._task, self._take)
+
+    async def _take(self, count: int) -> None:
+        self._done.clear()
+        self._countdown.start(count)
+        await self._done.wait()
+
+
+class BlockingReceiver:
+    """The same where the callback is called on another thread."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._done = threading.Event()
+        self._countdown = Countdown(Feed(task), self._done.set)
+        self.took = self._countdown.took
+
+    def measure(self) -> Figures:
+        return measure_blocking(self._task, self._take)
+
+    def _take(self, count: int) -> None:
+        self._done.clear()
+        self._countdown.start(count)
+        assert self._done.wait(TIMEOUT_S)
 
 
 def resident_bytes() -> int:
