@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -52,18 +53,14 @@ async def a_display(emulator: Emulator) -> AsyncIterator[Callable[[], Any]]:
 
 
 async def run(*command: str, stdin: bytes = b"") -> tuple[int, str, str]:
-    """Run a program to its end: exit status, output, errors."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    """Run a program to its end: exit status, output, errors.
+
+    In a thread: where a program ends before it has read its input, asyncio complains of a pipe that nobody asked about.
+    """
+    done = await asyncio.to_thread(
+        subprocess.run, command, input=stdin, capture_output=True, timeout=TIME_LIMIT_S, check=False
     )
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(stdin), TIME_LIMIT_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
 def in_brackets(address: str) -> str:
