@@ -9,6 +9,7 @@ WHEELS ?= dist/wheels
 ABI3 ?=
 BENCH_JSON ?=
 BOARDS ?= aarch64 armv7l armv6l s390x
+PARTS ?=
 SUMMARY ?=
 ARGUMENTS ?=
 
@@ -18,7 +19,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help environment demo test check lint lint-workflows format types bench bench-compare bench-clients bench-https bench-tls bench-tokens bench-signing bench-wss bench-resumption sanitize faults fuzz coverage test-freethreaded
-.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm bench-arm bench-check footprint brokers clean
+.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm release-check bench-arm bench-check footprint brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -115,8 +116,10 @@ wheels: $(VENV)/.wheels ## cross-build the wheels of a release for every board i
 test-install: wheels ## install those wheels with pip alone on emulated boards, glibc and musl, and run the codec there
 	$(RUN) tools/arm install dist/wheels
 
-test-arm: $(VENV)/.wheels ## all tests and the demo on emulated boards, BOARDS="aarch64 armv7l armv6l s390x"
-	$(RUN) tools/arm test $(BOARDS)
+test-arm: $(VENV)/.wheels ## all tests and the demo on emulated boards, BOARDS="aarch64 armv7l armv6l s390x"; PARTS="unit integration demo text codec"
+	$(RUN) tools/arm test $(BOARDS) $(if $(PARTS),--parts $(PARTS))
+
+release-check: test build sanitize test-limited-api wheels test-install test-arm bench-check footprint test-freethreaded ## all that has to pass before a release, in an hour and a half
 
 bench-arm: $(VENV)/.bench $(VENV)/.wheels ## instructions on each architecture, ours and the peers', as a table and a plot
 	$(RUN) benchmarks/boards.py --plot build/instructions.svg

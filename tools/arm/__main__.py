@@ -2,7 +2,7 @@
 
 wheels FOLDER      cross-build every wheel of a release into FOLDER; --abi3 TARGET ...: for the limited API these
 install FOLDER     install each wheel of FOLDER on every board it is for, and run its codec there
-test BOARD ...     the unit tests, the integration tests and the demo, on emulated boards
+test BOARD ...     the unit tests, the integration tests and the demo, on emulated boards; --parts: some of that
 python BOARD ...   start a board's Python in the environment of its tests
 """
 
@@ -28,6 +28,9 @@ from targets import BOARDS, TARGETS, Board, board_named, target_named
 # Emulated, a test takes some ten times as long. A thread to watch over each would cost a megabyte, which QEMU keeps.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=1800", "-o", "timeout_method=signal")
 
+# What a board is tried by, unless it is told otherwise. "codec" is the part of "unit" that needs the codec alone.
+WHOLE = ["unit", "integration", "demo", "text"]
+
 
 def wheels(folder: Path, abi3: list[str]) -> int:
     """Every wheel of a release; of those for the limited API, where `abi3` names targets, theirs alone."""
@@ -52,15 +55,15 @@ def install_each(folder: Path) -> int:
     return 1 if not trials or any(trial.wrong for trial in trials) else 0
 
 
-def test(boards: list[Board]) -> int:
+def test(boards: list[Board], kinds: list[str]) -> int:
     """Each board in a process of its own, and how each ended."""
     built = build_wheels([target_named(board.target) for board in boards])
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as workers:
-        failed = list(workers.map(lambda board: _test(board, built[board.target]), boards))
+        failed = list(workers.map(lambda board: _test(board, built[board.target], kinds), boards))
     return 1 if any(failed) else 0
 
 
-def _test(board: Board, wheel: Path) -> int:
+def _test(board: Board, wheel: Path, kinds: list[str]) -> int:
     """Install the wheel as a user does, with what its tests need, and run them outside the checkout."""
     started = monotonic()
     place = BUILD / "boards" / board.name
@@ -74,7 +77,7 @@ def _test(board: Board, wheel: Path) -> int:
         )
     shutil.copy2(ROOT / "pyproject.toml", tree)
     failed = 0
-    for part in _parts(board, python):
+    for part in _parts(board, python, kinds):
         log = place / f"{part.name.replace(' ', '-')}.log"
         with log.open("wb") as output:
             done = subprocess.run(
@@ -97,21 +100,25 @@ class Part(NamedTuple):
     environment: dict[str, str]
 
 
-def _parts(board: Board, python: Path) -> Iterator[Part]:
+def _parts(board: Board, python: Path, kinds: list[str]) -> Iterator[Part]:
     env = os.environ | {"IOTWIRE_EMULATED": board.name, "PYTHONDONTWRITEBYTECODE": "1"}
     env.setdefault("IOTWIRE_SHARED_VECTORS", str(SHARED_VECTORS))
     if board.usual_cpu:
         env["IOTWIRE_EMULATED_NEON"] = "no"
     if board.codec_only:
+        kinds = ["codec"]
+    if "codec" in kinds:
         codec = sorted(
             str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "unit").glob("test_*.py") if is_codec(path)
         )
         yield Part("codec tests", (str(python), *PYTEST, "-m", "not slow", *codec), env)
-        return
-    yield Part("unit tests", (str(python), *PYTEST, "tests/unit"), env | {"IOTWIRE_TESTS": "compiled"})
-    yield Part("integration tests", (str(python), *PYTEST, "tests/integration"), env)
-    yield Part("demo", (str(python), "-m", "iotwire", "demo"), env)
-    if board.usual_cpu:
+    if "unit" in kinds:
+        yield Part("unit tests", (str(python), *PYTEST, "tests/unit"), env | {"IOTWIRE_TESTS": "compiled"})
+    if "integration" in kinds:
+        yield Part("integration tests", (str(python), *PYTEST, "tests/integration"), env)
+    if "demo" in kinds:
+        yield Part("demo", (str(python), "-m", "iotwire", "demo"), env)
+    if "text" in kinds and board.usual_cpu:
         usual = command_of(board, python, cpu=board.usual_cpu)
         text = (f"tests/unit/{name}.py" for name in ("test_cpu", "test_topics", "test_mqtt_vectors"))
         yield Part(f"text on {board.usual_cpu}", (*usual, *PYTEST, *text), env | {"IOTWIRE_EMULATED_NEON": "yes"})
@@ -140,7 +147,9 @@ def main() -> int:
     )
     verbs.add_parser("install").add_argument("folder", type=Path)
     names = [board.name for board in BOARDS if not board.bare]
-    verbs.add_parser("test").add_argument("boards", nargs="+", choices=names)
+    test_verb = verbs.add_parser("test")
+    test_verb.add_argument("boards", nargs="+", choices=names)
+    test_verb.add_argument("--parts", nargs="+", default=WHOLE, choices=["codec", *WHOLE])
     python = verbs.add_parser("python")
     python.add_argument("board", choices=names)
     python.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -150,7 +159,7 @@ def main() -> int:
     if options.verb == "install":
         return install_each(options.folder)
     if options.verb == "test":
-        return test([board_named(name) for name in options.boards])
+        return test([board_named(name) for name in options.boards], options.parts)
     place = BUILD / "boards" / options.board / "bin" / "python"
     if not place.exists():
         raise SystemExit(f"{options.board} has no environment yet: `python tools/arm test {options.board}` makes one")
