@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -33,6 +34,12 @@ PYTHON_ALONE = (
 collect_ignore_glob = (
     [f"unit/test_{name}*" for name in PYTHON_ALONE] if os.environ.get("IOTWIRE_TESTS") == "compiled" else []
 )
+
+
+# A shell starts what runs in the background with SIGINT ignored, and programs hand that on to those they start: tests
+# of Ctrl-C would wait for something that nobody hears.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
