@@ -33,6 +33,7 @@ class ModelServer:
     version: int = 5
     receive_maximum: int = 65535
     topic_alias_maximum: int = 0
+    last_packet_id: int = 65535
     taken: list[bytes] = field(default_factory=list)
     acknowledged: list[bytes] = field(default_factory=list)
     output: list[bytes] = field(default_factory=list)
@@ -71,12 +72,14 @@ class ModelServer:
     def flush(self) -> None:
         if not self.is_open:
             return
-        for message in self.queue:
-            self.last_id = self.last_id % 65535 + 1
+        while self.queue and len(self.sent) < self.last_packet_id:
+            message = self.queue.pop(0)
+            self.last_id = self.last_id % self.last_packet_id + 1
+            while self.last_id in self.sent:
+                self.last_id = self.last_id % self.last_packet_id + 1
             packet = Publish(message.topic, message.payload, qos=message.qos, packet_id=self.last_id)
             self.sent[self.last_id] = packet
             self.put(packet)
-        self.queue.clear()
 
     def put(self, packet: Packet) -> None:
         self.output.append(packet.encode(self.version))
@@ -108,6 +111,7 @@ class ModelServer:
                 self.put(PubComp(packet_id))
             case PubAck(packet_id):
                 self.acknowledged.append(self.sent.pop(packet_id).payload)
+                self.flush()
             case PubRec(packet_id):
                 assert packet_id in self.sent
                 self.released.add(packet_id)
@@ -116,6 +120,7 @@ class ModelServer:
                 self.released.discard(packet_id)
                 if packet_id in self.sent:
                     self.acknowledged.append(self.sent.pop(packet_id).payload)
+                    self.flush()
             case Subscribe(packet_id, subscriptions):
                 self.put(SubAck(packet_id, [each.qos for each in subscriptions]))
             case Unsubscribe(packet_id, topic_filters):

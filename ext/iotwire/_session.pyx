@@ -21,7 +21,7 @@ from iotwire._decoder cimport Decoder
 from iotwire._emit cimport put_u16
 from iotwire._faults cimport cannot_encode
 from iotwire._frame cimport (
-    AUTH, CONNACK, DISCONNECT, MAX_PACKET_SIZE, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK,
+    AUTH, CONNACK, CONNECT, DISCONNECT, MAX_PACKET_SIZE, MQTT_5, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, UNSUBACK,
 )
 from iotwire._mqtt cimport (
     Auth, ConnAck, Connect, Disconnect, Packet, PingReq, PubAck, PubComp, Publish, PubRec, PubRel, SubAck,
@@ -290,7 +290,8 @@ cdef class Session:
     maximum of the server wins. max_waiting: messages that wait for a place among those. max_unacknowledged: messages of the
     server's that the application may owe it an acknowledgement for, before the connection is ended; None for twice CONNECT's
     receive maximum. max_packet_size: bytes of the largest packet to take; a lower one of CONNECT wins. max_topic_aliases: how
-    many topics this side gives an alias to, where the server allows it. Times are in seconds.
+    many topics this side gives an alias to, where the server allows it. keeps_changes: the caller stores what has to outlive
+    this process, see `take_changes`. Times are in seconds.
 
     A session outlives its connections: `connect` begins one, and what was not acknowledged goes out again, in order.
     Threads may share one: each call is whole before the next begins. What `take_output` gives has to be written in the
@@ -332,6 +333,11 @@ cdef class Session:
     cdef Py_ssize_t max_unacknowledged  # 0 for twice the receive maximum
     cdef Py_ssize_t most_unacknowledged
     cdef list inbound_aliases  # topic by alias
+    # What has to outlive the process.
+    cdef list changes         # that nobody has taken yet; None where nothing is kept
+    cdef bint is_guarded      # there are changes that are not kept
+    cdef list guarded         # output that may not leave before they are
+    cdef Py_ssize_t guarded_by_taken  # so much of it waits for those changes alone that were taken
     # Time.
     cdef double connect_timeout_s
     cdef double ping_timeout_s
@@ -342,7 +348,7 @@ cdef class Session:
 
     def __cinit__(
         self, version=5, *, max_in_flight=65535, max_waiting=65535, max_unacknowledged=None, max_packet_size=MAX_PACKET_SIZE,
-        max_topic_aliases=16, connect_timeout_s=30.0, ping_timeout_s=10.0, payload="bytes",
+        max_topic_aliases=16, connect_timeout_s=30.0, ping_timeout_s=10.0, payload="bytes", keeps_changes=False,
     ):
         self.version = as_version(version)
         self.max_in_flight = as_int(max_in_flight, "max_in_flight", 1, 65535)
@@ -367,6 +373,8 @@ cdef class Session:
         self.requests = {}
         self.held = {}
         self.unreleased = {}
+        self.guarded = []
+        self.changes = [] if keeps_changes else None
 
     @property
     @cython.critical_section
@@ -410,13 +418,16 @@ cdef class Session:
         return [*self.in_flight.values(), *self.waiting]
 
     @cython.critical_section
-    def undelivered(self):
-        """Copies of the messages of QoS 1 and 2 that no server is known to have, in order."""
+    def undelivered(self, is_wanted=None):
+        """Copies of the messages of QoS 1 and 2 that no server is known to have, in order.
+
+        is_wanted: asked about each Delivery; None for all of them.
+        """
         cdef Delivery delivery
         cdef Publish message
         messages = []
         for delivery in (*self.in_flight.values(), *self.waiting):
-            if delivery.wire is not None:
+            if delivery.wire is not None and (is_wanted is None or is_wanted(delivery)):
                 message = decode(delivery.wire, self.version)[0]
                 message.packet_id_ = 0  # the session's business
                 messages.append(message)
@@ -449,6 +460,8 @@ cdef class Session:
             raise IotwireError("this session is connected, or connecting, already")
         wire = connect.encode(self.version)
         if connect.clean_start:
+            for packet_id in self.unreleased:
+                self.note("completed", packet_id)
             self.unreleased.clear()
         self.connect_ = connect
         self.limits_ = self.assigned = None
@@ -492,6 +505,7 @@ cdef class Session:
         self.held.clear()
         ended.error = error
         self.events.append(ended)
+        self.forget_guarded()
         return 0
 
     cdef int fail(self, object error, int reason_code) except -1:
@@ -522,7 +536,7 @@ cdef class Session:
             return []  # not this one, which goes on filling: another thread may say something before it is written
         self.last_sent = now
         if self.output_bytes <= max_bytes:
-            self.forget_output()
+            self.begin_output()
             return output
         while count < len(output) and size < max_bytes:
             size += PyBytes_GET_SIZE(<bytes> output[count])
@@ -532,15 +546,29 @@ cdef class Session:
         del output[count:]
         return output
 
-    cdef int forget_output(self) except -1:
+    cdef int begin_output(self) except -1:
         self.output = []
         self.output_bytes = 0
+        return 0
+
+    cdef int forget_output(self) except -1:
+        """Its connection is over, and the next one says it again."""
+        self.forget_guarded()
+        return self.begin_output()
+
+    cdef int forget_guarded(self) except -1:
+        self.guarded.clear()
+        self.guarded_by_taken = 0
         return 0
 
     cdef int put(self, bytes wire) except -1:
         """The one way out."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
-        self.sent_.add((<uint8_t*> PyBytes_AS_STRING(wire))[0] >> 4, size)
+        cdef int kind = (<uint8_t*> PyBytes_AS_STRING(wire))[0] >> 4
+        self.sent_.add(kind, size)
+        if self.is_guarded and kind != CONNECT and kind != DISCONNECT:
+            self.guarded.append(wire)
+            return 0
         self.output_bytes += size
         self.output.append(wire)
         return 0
@@ -548,6 +576,86 @@ cdef class Session:
     cdef int put_publish(self, bytes wire, str topic) except -1:
         self.sent_.add_message(topic, PyBytes_GET_SIZE(wire))
         return self.put(wire)
+
+    # -- what has to outlive the process, for QoS 2 to be exactly once over its end
+
+    cdef int note(self, str what, object value) except -1:
+        """Something has changed. What is put from here on waits until that is kept."""
+        if self.changes is not None:
+            self.changes.append((what, value))
+            self.is_guarded = True
+        return 0
+
+    @property
+    @cython.critical_section
+    def has_changes(self):
+        """Whether `take_changes` would give any."""
+        return bool(self.changes)
+
+    @cython.critical_section
+    def take_changes(self):
+        """What has to be stored before more may leave, as pairs, in order; then call `changes_kept`.
+
+        ("sent", Delivery): of QoS 2, it has its packet id now. ("released", Delivery): its PUBREC has come.
+        ("received", packet id): the application has a QoS 2 message safe. ("completed", packet id): its PUBREL has come.
+        ("begun", None): the server has no session; nothing that was stored before counts any more.
+        """
+        changes = self.changes
+        if not changes:
+            return []
+        self.changes = []
+        self.guarded_by_taken = len(self.guarded)
+        return changes
+
+    @cython.critical_section
+    def changes_kept(self):
+        """What `take_changes` gave is stored, or will not be: `take_output` gives what has waited for that."""
+        cdef bytes wire
+        cdef list ready = self.guarded
+        if self.changes:
+            ready = self.guarded[:self.guarded_by_taken]
+            del self.guarded[:self.guarded_by_taken]
+        else:
+            self.guarded = []
+            self.is_guarded = False
+        self.guarded_by_taken = 0
+        for wire in ready:
+            self.output_bytes += PyBytes_GET_SIZE(wire)
+            self.output.append(wire)
+
+    @cython.critical_section
+    def restore(self, packet_id, topic, payload=b"", retain=False, *, is_released=False, **properties):
+        """Before the first connection: a message of QoS 2 that another process has sent under this packet id. Its `Delivery`.
+
+        They are restored in the order in which they were sent. is_released: its PUBREC has come.
+        """
+        cdef Delivery delivery
+        cdef int number = as_int(packet_id, "packet_id", 1, LAST_PACKET_ID)
+        self.must_be_new(number not in self.in_flight)
+        delivery = self.delivery_of(topic, payload, 2, retain, properties)
+        delivery.packet_id_ = self.last_id = number
+        put_u16(<uint8_t*> PyBytes_AS_STRING(delivery.wire) + delivery.id_at, number)
+        delivery.stage = SENT
+        self.in_flight[number] = delivery
+        self.unfinished_bytes += PyBytes_GET_SIZE(delivery.wire)
+        if is_released:
+            delivery.stage = RELEASED
+            self.forget_wire(delivery)
+        return delivery
+
+    @cython.critical_section
+    def restore_received(self, packet_id):
+        """Before the first connection: a message of QoS 2 that another process has received, and its PUBREL has not come."""
+        cdef int number = as_int(packet_id, "packet_id", 1, LAST_PACKET_ID)
+        self.must_be_new(number not in self.unreleased)
+        self.unreleased[number] = None
+
+    cdef int must_be_new(self, bint is_new) except -1:
+        if self.connect_ is not None:
+            raise IotwireError("a session is restored before its first connection")
+        if not is_new:
+            cannot_encode("packet_id", "is restored already")
+        return 0
 
     # -- bytes in
 
@@ -700,7 +808,6 @@ cdef class Session:
         OutboxFullError where too many wait, ConnectionLostError, EncodeError.
         """
         cdef Delivery delivery
-        cdef bytes wire
         if "subscription_identifiers" in properties:
             cannot_encode("subscription_identifiers", "is not for a client to send", "MQTT-3.3.4-6")
         if "topic_alias" in properties:
@@ -710,26 +817,30 @@ cdef class Session:
         if not qos:
             self.publish_at_once(topic, payload, qos, retain, properties)
             return None
-        if self.version == MQTT_5 and not properties:
-            wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID)
-        else:
-            wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
+        delivery = self.delivery_of(topic, payload, qos, retain, properties)
         if self.limits_ is not None:
-            self.must_allow(qos, retain, PyBytes_GET_SIZE(wire))
-        delivery = Delivery.__new__(Delivery)
-        delivery.topic = topic
-        delivery.qos = qos
-        delivery.retain = retain
-        delivery.wire = wire
-        delivery.id_at = parts_of(wire, self.version).id_at
+            self.must_allow(qos, retain, PyBytes_GET_SIZE(delivery.wire))
         if self.state == ONLINE and self.has_place() and not self.again and not self.waiting:
             self.send(delivery)
         elif len(self.waiting) >= self.max_waiting:
             raise OutboxFullError(f"{self.max_waiting} messages wait already")
         else:
             self.waiting.append(delivery)
-        self.unfinished_bytes += PyBytes_GET_SIZE(wire)
+        self.unfinished_bytes += PyBytes_GET_SIZE(delivery.wire)
         self.peak_unfinished = max(self.peak_unfinished, len(self.in_flight) + len(self.waiting))
+        return delivery
+
+    cdef Delivery delivery_of(self, topic, payload, qos, retain, dict properties):
+        """A message of QoS 1 or 2 that has no packet identifier yet."""
+        cdef Delivery delivery = Delivery.__new__(Delivery)
+        if self.version == MQTT_5 and not properties:
+            delivery.wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID)
+        else:
+            delivery.wire = encode_publish(topic, payload, qos, retain, LAST_PACKET_ID, False, self.version, **properties)
+        delivery.topic = topic
+        delivery.qos = qos
+        delivery.retain = retain
+        delivery.id_at = parts_of(delivery.wire, self.version).id_at
         return delivery
 
     cdef int publish_at_once(self, str topic, object payload, object qos, object retain, dict properties) except -1:
@@ -819,6 +930,8 @@ cdef class Session:
         delivery.stage = SENT
         self.in_flight[packet_id] = delivery
         self.quota -= 1
+        if delivery.qos == 2:
+            self.note("sent", delivery)
         self.put_publish(
             delivery.wire if self.aliases is None else self.shorten(delivery.wire, delivery.topic), delivery.topic
         )
@@ -868,6 +981,8 @@ cdef class Session:
     cdef int begin_anew(self) except -1:
         """The server has no session: what it may not have is published as new; past PUBREC it has it."""
         cdef Delivery delivery
+        if self.in_flight or self.unreleased:
+            self.note("begun", None)
         in_flight, self.in_flight = self.in_flight, {}
         self.again.clear()
         self.unreleased.clear()
@@ -938,6 +1053,7 @@ cdef class Session:
         delivery.stage = RELEASED
         self.forget_wire(delivery)
         delivery.reason_code_of_pubrec = packet.code
+        self.note("released", delivery)
         self.put(PubRel(packet.packet_id_).encode(self.version))
         return 0
 
@@ -1020,6 +1136,7 @@ cdef class Session:
         if self.unreleased.get(packet_id) is message:
             if reason_code < <int> UNSPECIFIED_ERROR:
                 self.unreleased[packet_id] = None
+                self.note("received", packet_id)
             else:
                 del self.unreleased[packet_id]  # no PUBREL follows a refusal [4.3.3]
         self.release()
@@ -1041,6 +1158,7 @@ cdef class Session:
             broken(f"PUBREL for packet id {packet_id}, whose PUBLISH has not been answered", "4.3.3")
         if packet_id in self.unreleased:
             del self.unreleased[packet_id]
+            self.note("completed", packet_id)
         elif self.version == MQTT_5:
             code = PACKET_IDENTIFIER_NOT_FOUND
         self.put(PubComp(packet_id, code).encode(self.version))

@@ -1,6 +1,6 @@
 """The client side of MQTT as a state machine: commands and bytes in, events and bytes out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -127,6 +127,7 @@ class Session:
         connect_timeout_s: float = 30.0,
         ping_timeout_s: float = 10.0,
         payload: Literal["bytes", "view"] = "bytes",
+        keeps_changes: bool = False,
     ) -> Session: ...
     is_reading: bool
     """To be False while the caller does not read: then silence is not the server's fault."""
@@ -184,8 +185,11 @@ class Session:
     def deliveries(self) -> list[Delivery]:
         """The messages of QoS 1 and 2 that have no final answer yet, in order."""
 
-    def undelivered(self) -> list[Publish]:
-        """Copies, without packet ids, of the messages of QoS 1 and 2 that no server is known to have, in order."""
+    def undelivered(self, is_wanted: Callable[[Delivery], bool] | None = None) -> list[Publish]:
+        """Copies, without packet ids, of the messages of QoS 1 and 2 that no server is known to have, in order.
+
+        is_wanted: asked about each; None for all of them.
+        """
 
     @property
     def unacknowledged(self) -> int:
@@ -211,6 +215,41 @@ class Session:
 
         max_bytes: the packet that reaches it is the last one; the rest is for the next call.
         """
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether `take_changes` would give any."""
+
+    def take_changes(self) -> list[tuple[str, Any]]:
+        """With `keeps_changes`: what is to be stored before more may leave, in order; then call `changes_kept`.
+
+        For QoS 2 to stay exactly once over the end of the process. ("sent", Delivery): it has its packet id now.
+        ("released", Delivery): its PUBREC has come. ("received", packet id): the application has a message safe.
+        ("completed", packet id): its PUBREL has come. ("begun", None): the server has no session, and nothing that was
+        stored before counts any more. Not to be called again before `changes_kept`.
+        """
+
+    def changes_kept(self) -> None:
+        """What `take_changes` gave is stored, or will not be: `take_output` gives what has waited for that."""
+
+    def restore(
+        self,
+        packet_id: int,
+        topic: str,
+        payload: Buffer = b"",
+        retain: bool = False,
+        *,
+        is_released: bool = False,
+        **properties: Any,
+    ) -> Delivery:
+        """Before the first `connect`: a message of QoS 2 that another process has sent under this packet id.
+
+        To be called in the order in which they were sent. is_released: its PUBREC has come. properties: as of
+        `publish`. Raises IotwireError later than that, EncodeError for a packet id that is restored already.
+        """
+
+    def restore_received(self, packet_id: int) -> None:
+        """Before the first `connect`: a QoS 2 message that another process has taken, and its PUBREL has not come."""
 
     def receive(self, data: Buffer, now: float) -> list[_Event]:
         """Take bytes from the server. The events up to now, in order.
