@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from .mqtt import Publish
 
-__all__ = ["PublishProperties", "properties_of"]
+__all__ = ["PublishOptions", "PublishProperties", "properties_of"]
 
 
 class PublishProperties(TypedDict, total=False):
@@ -19,6 +19,13 @@ class PublishProperties(TypedDict, total=False):
     correlation_data: bytes | None
     user_properties: Sequence[tuple[str, str]]
     content_type: str | None
+
+
+class PublishOptions(PublishProperties, total=False):
+    """Those, and what an outbox is told. priority: 0 to 9, the higher leave first. urgent: to be stored at once."""
+
+    priority: int
+    urgent: bool
 
 
 _NAMES = tuple(PublishProperties.__annotations__)

@@ -21,7 +21,7 @@ import pytest
 
 from forking import in_child, needs_fork
 from iotwire.errors import EncodeError, OutboxError, OutboxFullError
-from iotwire.outbox import Outbox, StoredMessage
+from iotwire.outbox import Change, Outbox, StoredMessage
 from iotwire.outbox.store import Store
 
 TIMEOUT_S = 20
@@ -562,7 +562,7 @@ def test_a_disk_that_is_full_is_an_error_and_what_was_stored_stays(
 def test_nobody_waits_for_ever_whatever_happens_to_the_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Outbox(path, commit_window_s=60) as outbox:
         waiting = outbox.put("a")
-        monkeypatch.setattr(outbox._store, "write", lambda *_: 1 / 0)
+        monkeypatch.setattr(outbox._store, "write", lambda *_, **__: 1 / 0)
         with pytest.raises(OutboxError, match="ZeroDivisionError"):
             outbox.put("b", urgent=True).wait(TIMEOUT_S)
         with pytest.raises(OutboxError, match="ZeroDivisionError"):
@@ -631,3 +631,165 @@ def test_a_log_that_is_no_longer_there_to_write_is_no_crash(path: Path, caplog: 
         outbox._store._connection.execute("PRAGMA query_only = 0")
         put_all(outbox, ["c"])
         assert topics_of(take(outbox, 2)) == ["a", "c"]
+
+
+def test_a_link_to_the_file_is_as_good_as_its_name(path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to(path)
+    with Outbox(link, sync="interval", sync_interval_s=0.01) as outbox:
+        put_all(outbox, ["a"])
+        until(lambda: outbox.stats().forced > 0)
+    with Outbox(path) as outbox:
+        assert topics_of(take(outbox, 1)) == ["a"]
+
+
+@pytest.mark.parametrize("column", ["stored_ms", "expires_ms", "packet"])
+def test_a_bit_that_has_tipped_over_is_noticed_wherever_it_is(path: Path, column: str) -> None:
+    with Outbox(path) as outbox:
+        put_all(outbox, ["a", "b"], message_expiry_interval=60)
+    with closing(sqlite3.connect(path)) as file, file:
+        change = "substr(packet, 1, length(packet) - 1) || x'00'" if column == "packet" else f"{column} + (1 << 20)"
+        file.execute(f"UPDATE messages SET {column} = {change} WHERE id = (SELECT min(id) FROM messages)")
+    with Outbox(path) as outbox:
+        assert topics_of(take(outbox, 1)) == ["b"]
+        assert outbox.stats().damaged == 1
+
+
+# What a session has to remember.
+
+
+def keep(outbox: Outbox, *changes: Change) -> None:
+    told = threading.Event()
+    errors: list[OutboxError | None] = []
+
+    def tell(error: OutboxError | None) -> None:
+        errors.append(error)
+        told.set()
+
+    outbox.keep(list(changes), tell)
+    assert told.wait(TIMEOUT_S)
+    if errors[0] is not None:
+        raise errors[0]
+
+
+def put_three(outbox: Outbox) -> list[int]:
+    tickets = [outbox.put(topic, b"", 2) for topic in ("a", "b", "c")]
+    outbox.flush().wait(TIMEOUT_S)
+    return [ticket.id for ticket in tickets]
+
+
+@pytest.mark.parametrize("is_opened_again", [False, True], ids=["at once", "after a restart"])
+def test_what_was_kept_of_a_session_is_there_for_it_again(path: Path, is_opened_again: bool) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, second, third = put_three(outbox)
+        assert outbox.attach("client", "c at s") == ([], [])
+        take(outbox, 3)
+        keep(outbox, Change("sent", 9, second), Change("sent", 2, first), Change("received", 5), Change("received", 4))
+        keep(outbox, Change("released", 9), Change("completed", 4))
+        outbox.detach("client")
+        if is_opened_again:
+            outbox.close()
+            outbox.open()
+        saved = outbox.attach("client", "c at s")
+        assert [(packet_id, is_released, each.id) for packet_id, is_released, each in saved.sent] == [
+            (9, True, second),
+            (2, False, first),
+        ]
+        assert saved.received == [5]
+        assert [message.id for message in take(outbox, 1)] == [third]
+
+
+def test_of_another_session_what_was_released_is_done_and_the_rest_is_new(path: Path) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, second, third = put_three(outbox)
+        outbox.attach("client", "c at s")
+        take(outbox, 3)
+        keep(outbox, Change("sent", 1, first), Change("sent", 2, second), Change("received", 5), Change("released", 1))
+    with outbox:
+        assert outbox.attach("client", "d at s") == ([], [])
+        assert [message.id for message in take(outbox, 2)] == [second, third]
+        assert outbox.stats().delivered == 1
+    with outbox:
+        assert outbox.attach("client", "c at s") == ([], [])
+
+
+def test_a_message_that_is_done_takes_its_packet_id_with_it(path: Path) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, second, _ = put_three(outbox)
+        outbox.attach("client", "c at s")
+        take(outbox, 3)
+        keep(outbox, Change("sent", 1, first))
+        outbox.done(first)
+        keep(outbox, Change("sent", 1, second))
+        # The one process is killed here, as far as the file is concerned.
+        with closing(sqlite3.connect(path.with_name("copy"))) as copy:
+            assert outbox._store is not None
+            outbox._store._connection.backup(copy)
+    with Outbox(path.with_name("copy")) as outbox:
+        assert [(packet_id, each.id) for packet_id, _, each in outbox.attach("client", "c at s").sent] == [(1, second)]
+
+
+def test_begun_voids_what_was_kept_before(path: Path) -> None:
+    with Outbox(path) as outbox:
+        first, second, _ = put_three(outbox)
+        outbox.attach("client", "c at s")
+        keep(outbox, Change("sent", 1, first), Change("received", 5))
+        keep(outbox, Change("begun"), Change("sent", 7, second))
+        outbox.close()
+        outbox.open()
+        saved = outbox.attach("client", "c at s")
+        assert [packet_id for packet_id, _, _ in saved.sent] == [7]
+        assert saved.received == []
+
+
+def test_what_was_kept_outlives_damage_to_the_file(path: Path) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, *_ = put_three(outbox)
+        outbox.attach("client", "c at s")
+        keep(outbox, Change("sent", 1, first), Change("received", 5))
+        assert outbox._store is not None
+        with outbox._lock:
+            outbox._replace_damaged(sqlite3.DatabaseError("for a test"))
+    with outbox:
+        saved = outbox.attach("client", "c at s")
+        assert [each.id for _, _, each in saved.sent] == [first]
+        assert saved.received == [5]
+
+
+def test_changes_that_could_not_be_written_go_with_what_is_written_next(path: Path) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, *_ = put_three(outbox)
+        outbox.attach("client", "c at s")
+        outbox.flush().wait(TIMEOUT_S)
+        assert outbox._store is not None
+        write = outbox._store.write
+
+        def fail(*_: Any, **__: Any) -> None:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+        outbox._store.write = fail  # type: ignore[method-assign]
+        with pytest.raises(OutboxError, match="disk is full"):
+            keep(outbox, Change("sent", 1, first))
+        outbox._store.write = write  # type: ignore[method-assign]
+        outbox.put("d", urgent=True).wait(TIMEOUT_S)
+    with outbox:
+        assert [packet_id for packet_id, _, _ in outbox.attach("client", "c at s").sent] == [1]
+
+
+def test_one_at_a_time_takes_messages(path: Path) -> None:
+    with Outbox(path) as outbox:
+        outbox.attach("one")
+        with pytest.raises(OutboxError, match="another client takes"):
+            outbox.attach("two")
+        outbox.detach("two")
+        with pytest.raises(OutboxError, match="another client takes"):
+            outbox.attach("two")
+        outbox.detach("one")
+        outbox.attach("two")

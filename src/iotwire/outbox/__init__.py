@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from .outbox import DEFAULT_PRIORITY, FullPolicy, Outbox, OutboxStats, StoredMessage
+from .message import SavedSession, StoredMessage, ViewedMessage
+from .outbox import DEFAULT_PRIORITY, FullPolicy, Outbox, OutboxStats
+from .state import Change
 from .store import SyncMode
+from .view import OutboxView
 from .window import Ticket
 
-__all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats", "StoredMessage", "SyncMode", "Ticket"]
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "Change",
+    "FullPolicy",
+    "Outbox",
+    "OutboxStats",
+    "OutboxView",
+    "SavedSession",
+    "StoredMessage",
+    "SyncMode",
+    "Ticket",
+    "ViewedMessage",
+]

@@ -12,24 +12,26 @@ import os
 import sqlite3
 import threading
 import time
-from binascii import crc32
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self, TypeVar
 
-from .._message import properties_of
 from ..clock import EARLIEST
 from ..errors import EncodeError, OutboxError, OutboxFullError
-from ..mqtt import Publish, decode, encode_publish
+from ..mqtt import encode_publish
+from .message import SavedSession, StoredMessage, ViewedMessage, message_of
 from .recovery import read_damaged, set_aside
-from .store import PRIORITIES, Row, Store, SyncMode, explain, is_damage, make_id, number_of, priority_of
+from .state import Change, SessionState
+from .store import PRIORITIES, Row, Store, SyncMode, checksum, explain, is_damage, make_id, number_of, priority_of
 from .window import Ticket, Window
 
-__all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats", "StoredMessage"]
+__all__ = ["DEFAULT_PRIORITY", "FullPolicy", "Outbox", "OutboxStats"]
 
 _log = logging.getLogger("iotwire.outbox")
+
+T = TypeVar("T")
 
 FullPolicy = Literal["refuse", "drop_oldest", "drop_lowest_priority"]
 
@@ -47,19 +49,26 @@ FAR = 1 << 40
 RETRY_AFTER_S = 1.0
 # A packet needs an identifier to be encoded; the one that counts is the session's to give.
 ANY_PACKET_ID = 0xFFFF
+# What OutboxStats has that is not counted up.
+SUMS = frozenset({"messages", "bytes"})
 # No clock that is right says an earlier time.
 EARLIEST_MS = int(EARLIEST.timestamp() * 1000)
 
 
-class StoredMessage(NamedTuple):
-    """A message taken out. properties: of a PUBLISH of MQTT 5.0, its expiry counted down."""
+class Question:
+    """What the thread that has the file is to do for another one."""
 
-    id: int
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    properties: dict[str, Any]
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.is_answered = False
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+    def call(self) -> None:
+        try:
+            self.answer = self._function()
+        except (sqlite3.Error, OutboxError) as error:
+            self.error = error if isinstance(error, OutboxError) else OutboxError(explain(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class OutboxStats:
 
     messages, bytes: what is stored, or about to be; bytes of MQTT 5.0 packets. commits: transactions; forced: how often
     the disk was waited for. dropped_full, dropped_old, dropped_expired: messages that made room, were older than
-    `max_age_s`, had outlived their message expiry. damaged: messages that could not be read any more.
+    `max_age_s`, had outlived their message expiry. refused: messages that their server, or what it allows, ruled out.
+    damaged: messages that could not be read any more.
     """
 
     messages: int = 0
@@ -80,6 +90,7 @@ class OutboxStats:
     dropped_full: int = 0
     dropped_old: int = 0
     dropped_expired: int = 0
+    refused: int = 0
     damaged: int = 0
 
 
@@ -111,7 +122,7 @@ class Outbox:
         max_age_s: float | None = None,
         when_full: FullPolicy = "refuse",
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.realpath(path))  # the log lies beside the file, not beside a link to it
         self._sync = _one_of("sync", sync, ("always", "interval", "os"))
         self._when_full = _one_of("when_full", when_full, ("refuse", "drop_oldest", "drop_lowest_priority"))
         self._commit_window_s = _in_range("commit_window_s", commit_window_s, 0, 60)
@@ -143,10 +154,14 @@ class Outbox:
         self._paused_until = 0.0  # after a failure to read
         self._demand: tuple[int, int, Callable[[list[StoredMessage]], None]] | None = None
         self._rewinds = 0
+        self._taker: object = None
+        self._state = SessionState()  # as it is on disk, or about to be
+        self._changes: list[Change] = []  # of it, to be written
+        self._new_name: str | None = None
+        self._is_awaited: list[Callable[[OutboxError | None], None]] = []  # to be told of those
+        self._questions: list[Question] = []
         self._messages = self._bytes = 0
-        self._counts = dict.fromkeys(
-            ("stored", "delivered", "commits", "forced", "dropped_full", "dropped_old", "dropped_expired", "damaged"), 0
-        )
+        self._counts = dict.fromkeys((each.name for each in fields(OutboxStats) if each.name not in SUMS), 0)
 
     def __repr__(self) -> str:
         return f"<Outbox {str(self.path)!r} {self._messages} messages>"
@@ -225,15 +240,27 @@ class Outbox:
 
         Raises EncodeError for what no PUBLISH can carry, OutboxFullError, OutboxError.
         """
-        if type(priority) is not int or not 0 <= priority < PRIORITIES:
-            raise EncodeError("must be an int from 0 to 9", field="priority")
-        packet = encode_publish(topic, payload, qos, retain, ANY_PACKET_ID if qos else None, False, 5, **properties)
+        packet = _encode(topic, payload, qos, retain, priority, properties)
         expiry_s = properties.get("message_expiry_interval")
+        return self._add(packet, priority, urgent, None if expiry_s is None else expiry_s * 1000, None)
+
+    def restore(self, viewed: ViewedMessage) -> Ticket:
+        """Store a message that an `OutboxView` has given: with the age and the expiry that it had there.
+
+        Its id and size count for nothing. Raises what `put` raises.
+        """
+        message = viewed.message
+        packet = _encode(
+            message.topic, message.payload, message.qos, message.retain, viewed.priority, message.properties
+        )
+        return self._add(packet, viewed.priority, False, None, viewed)
+
+    def _add(
+        self, packet: bytes, priority: int, urgent: bool, expiry_ms: int | None, viewed: ViewedMessage | None
+    ) -> Ticket:
+        """Into the window. viewed: what tells its times; None for those of now."""
         with self._lock:
-            if self._thread is None or self._is_closing:
-                raise OutboxError(f"{self.path} is not open")
-            if self._pid != os.getpid():
-                raise OutboxError(f"{self.path} was opened before a fork: open it in the process that uses it")
+            self._must_be_open()
             self._must_have_room(len(packet))
             now = time.monotonic()
             now_ms = self._now_ms(now)
@@ -243,8 +270,12 @@ class Outbox:
             if window is None:
                 window = self._window = Window(now + self._commit_window_s, self._written)
                 self._wake.notify()
-            expires_ms = None if expiry_s is None else now_ms + expiry_s * 1000
-            window.rows.append(Row(message_id, now_ms, expires_ms, crc32(packet), packet))
+            if viewed is None:
+                stored_ms, expires_ms = now_ms, None if expiry_ms is None else now_ms + expiry_ms
+            else:  # by another clock, maybe; but what is stored later than now would set the clock of this outbox
+                stored_ms, expires_ms = min(viewed.stored_ms, now_ms), viewed.expires_ms
+            crc = checksum(stored_ms, expires_ms, packet)
+            window.rows.append(Row(message_id, stored_ms, expires_ms, crc, packet))
             window.size += len(packet)
             self._messages += 1
             self._bytes += len(packet)
@@ -252,6 +283,25 @@ class Outbox:
                 window.due = now
                 self._wake.notify()
         return Ticket(window, message_id)
+
+    def flush(self) -> Ticket:
+        """Have what was put so far written at once; the ticket tells when it is on disk. Raises OutboxError."""
+        with self._lock:
+            self._must_be_open()
+            window = self._window or self._writing
+            if window is None:
+                window = Window(0.0, self._written)
+                window.is_over = True
+            elif window is self._window:
+                window.due = time.monotonic()
+                self._wake.notify()
+        return Ticket(window, 0)
+
+    def _must_be_open(self) -> None:
+        if self._thread is None or self._is_closing:
+            raise OutboxError(f"{self.path} is not open")
+        if self._pid != os.getpid():
+            raise OutboxError(f"{self.path} was opened before a fork: open it in the process that uses it")
 
     def _must_have_room(self, size: int) -> None:
         is_full = self._bytes + size > self._max_bytes or self._messages >= self._max_messages
@@ -264,7 +314,67 @@ class Outbox:
         if self._window is not None and self._window.size > 8 * WINDOW_BYTES:
             raise OutboxFullError(f"the disk under {self.path} does not take messages as fast as they come")
 
-    # Messages out, for a client.
+    # Messages out, for one client at a time.
+
+    def attach(self, taker: object, session: str = "") -> SavedSession:
+        """Somebody is to take messages. Raises OutboxError while somebody else does.
+
+        session: whose state is kept, from the client id and the server. What was kept of it is what is returned; those
+        messages are taken now. What was kept of another session counts no more: messages that its server has released
+        are done, the others are to be sent as new.
+        """
+        return self._ask(lambda: self._attach(taker, session))
+
+    def _attach(self, taker: object, session: str) -> SavedSession:
+        with self._lock:
+            if self._taker not in (None, taker):
+                raise OutboxError(f"another client takes the messages from {self.path}, and an outbox has one")
+            self._taker = taker
+            state = self._state
+            is_same = state.name == session
+            sent = [(packet_id, *about) for packet_id, about in state.sent.items()]
+            received = sorted(state.received) if is_same else []
+        found = SavedSession([], received)
+        for packet_id, message_id, is_released in sent:
+            row = self._read_one(message_id)
+            if row is None:
+                continue
+            with self._lock:
+                if row.id in self._removed or row.id in self._taken:
+                    continue
+                if is_same or is_released:
+                    self._taken[row.id] = len(row.packet)
+            if is_same:
+                found.sent.append((packet_id, is_released, self._message_of(row)))
+            elif is_released:
+                self.done(row.id)
+        with self._lock:
+            if not is_same:
+                self._state = SessionState(session)
+                self._new_name = session
+                self._changes.clear()
+                self._is_awaited.append(lambda _: None)  # it is written with what comes next, or by itself
+        return found
+
+    def keep(self, changes: list[Change], tell: Callable[[OutboxError | None], None]) -> None:
+        """Write changes of the session's state at once; `tell` is called from another thread when they are on disk.
+
+        It is told why, where they are not. Changes that were written already, or overtaken, are no mistake.
+        """
+        with self._lock:
+            self._must_be_open()
+            for change in changes:
+                self._state.apply(change)
+            self._changes += changes
+            self._is_awaited.append(tell)
+            self._wake.notify()
+
+    def detach(self, taker: object) -> None:
+        """It takes none any more: what it has taken and is not done is for the next one."""
+        with self._lock:
+            if self._taker is taker:
+                self._taker = None
+                self._rewind()
 
     def fetch(self, limit: int, max_bytes: int, deliver: Callable[[list[StoredMessage]], None]) -> None:
         """Have `deliver` called once, from another thread, with the next messages as soon as there are any.
@@ -275,22 +385,25 @@ class Outbox:
             self._demand = (limit, max_bytes, deliver)
             self._wake.notify()
 
-    def done(self, message_id: int) -> None:
-        """A message that was taken is its server's, or nobody's, from here on."""
+    def done(self, message_id: int, *, is_refused: bool = False) -> None:
+        """A message that was taken is its server's from here on or, where it was refused, nobody's."""
         with self._lock:
             size = self._taken.pop(message_id, None)
             if size is None:
                 return
-            self._counts["delivered"] += 1
+            self._counts["refused" if is_refused else "delivered"] += 1
             self._forget_message(message_id, size)
 
     def rewind(self) -> None:
         """What was taken and is not done is to be taken again; nobody waits for messages any more."""
         with self._lock:
-            self._demand = None
-            self._rewinds += 1
-            for message_id in list(self._taken):
-                self._read_back(message_id)
+            self._rewind()
+
+    def _rewind(self) -> None:
+        self._demand = None
+        self._rewinds += 1
+        for message_id in list(self._taken):
+            self._read_back(message_id)
 
     def _forget_message(self, message_id: int, size: int) -> None:
         self._messages -= 1
@@ -305,6 +418,30 @@ class Outbox:
 
     # The thread that has the file.
 
+    def _ask(self, function: Callable[[], T]) -> T:
+        """Have that thread call it, and wait."""
+        question = Question(function)
+        with self._lock:
+            self._must_be_open()
+            self._questions.append(question)
+            self._wake.notify()
+            self._written.wait_for(lambda: question.is_answered)
+        if question.error is not None:
+            raise question.error
+        answer: T = question.answer
+        return answer
+
+    def _answer(self) -> None:
+        with self._lock:
+            questions, self._questions = self._questions, []
+        for question in questions:
+            question.call()
+        if questions:
+            with self._lock:
+                for question in questions:
+                    question.is_answered = True
+                self._written.notify_all()
+
     def _run(self) -> None:
         try:
             while not self._work():
@@ -317,6 +454,11 @@ class Outbox:
                 for window in (self._writing, self._window):
                     if window is not None:
                         window.end(error)
+                for question in self._questions:
+                    question.error, question.is_answered = error, True
+                self._written.notify_all()
+            for tell in self._is_awaited:
+                tell(error)
             raise
 
     def _work(self) -> bool:
@@ -328,8 +470,11 @@ class Outbox:
             now = time.monotonic()
             if self._window is not None and (self._window.due <= now or is_last):
                 self._writing, self._window = self._window, None
-            removed = list(self._removed) if self._remove_due <= now or is_last else []
+            # A packet id is free for another message when this one's is gone from the disk: so both go at once.
+            is_due = self._remove_due <= now or is_last or bool(self._changes)
+            removed = list(self._removed) if is_due else []
         self._write(removed)
+        self._answer()
         if self._force_due is not None and (self._force_due <= time.monotonic() or is_last):
             self._force()
         try:
@@ -344,6 +489,8 @@ class Outbox:
     def _next_work_in(self) -> float | None:
         """Seconds; None where there is none before somebody comes."""
         if self._is_closing:
+            return 0.0
+        if self._questions or self._is_awaited:
             return 0.0
         times = []
         if self._demand is not None and self._has_unread():
@@ -361,12 +508,17 @@ class Outbox:
     def _write(self, removed: list[int]) -> None:
         """Write the window that is over, and remove messages that are done."""
         window = self._writing
-        if window is None and not removed:
+        with self._lock:
+            changes, self._changes = self._changes, []
+            awaited = len(self._is_awaited)
+            gone = set(removed)
+            settled = [packet_id for packet_id, (message_id, _) in self._state.sent.items() if message_id in gone]
+        if window is None and not (removed or changes or awaited):
             return
         rows = [] if window is None else window.rows
         error: OutboxError | None = None
         try:
-            self._write_or_replace(rows, removed)
+            self._write_or_replace(rows, removed, changes, settled)
         except OutboxError as failure:
             error = failure
         except sqlite3.Error as failure:
@@ -380,6 +532,8 @@ class Outbox:
                     self._force_due = time.monotonic() + self._sync_interval_s
                 for message_id in removed:
                     self._removed.pop(message_id, None)
+                self._new_name = None
+                self._state.forget(removed)
                 self._remove_due = time.monotonic() + REMOVE_AFTER_S
                 self._counts["stored"] += len(rows)
                 for row in rows:
@@ -388,17 +542,21 @@ class Outbox:
             else:
                 _log.error("%s", error)
                 self._remove_due = time.monotonic() + RETRY_AFTER_S
+                self._changes = [*changes, *self._changes]  # with what is written next
                 if window is not None:
                     self._messages -= len(rows)
                     self._bytes -= window.size
             if window is not None:
                 window.end(error)
                 self._writing = None
+            tell_all, self._is_awaited = self._is_awaited[:awaited], self._is_awaited[awaited:]
+        for tell in tell_all:
+            tell(error)
 
-    def _write_or_replace(self, rows: list[Row], removed: list[int]) -> None:
+    def _write_or_replace(self, rows: list[Row], removed: list[int], changes: list[Change], settled: list[int]) -> None:
         assert self._store is not None
         try:
-            self._store.write(rows, removed)
+            self._store.write(rows, removed, changes, name=self._new_name, settled=settled)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -468,6 +626,12 @@ class Outbox:
                         self._read_number[priority] = self._last_number[priority]
         return found
 
+    def _read_one(self, message_id: int) -> Row | None:
+        """None where it is not there, or is not what it was."""
+        assert self._store is not None
+        row = self._store.read_one(message_id)
+        return row if row is not None and row.is_whole else None
+
     def _read_rows(self, priority: int, limit: int) -> list[Row]:
         assert self._store is not None
         after = self._read_number[priority]
@@ -502,15 +666,11 @@ class Outbox:
         _log.warning("%s: %d messages were dropped: %s", self.path, len(messages), DROPPED[reason])
 
     def _message_of(self, row: Row) -> StoredMessage:
-        packet = decode(row.packet, 5)
-        assert packet is not None
-        publish = packet[0]
-        assert isinstance(publish, Publish)
-        properties = properties_of(publish)
+        message = message_of(row)
         if row.expires_ms is not None:
             left_ms = row.expires_ms - self._now_ms(time.monotonic())
-            properties["message_expiry_interval"] = max(1, -(-left_ms // 1000))
-        return StoredMessage(row.id, publish.topic, bytes(publish.payload), publish.qos, publish.retain, properties)
+            message.properties["message_expiry_interval"] = max(1, -(-left_ms // 1000))
+        return message
 
     # Room.
 
@@ -599,6 +759,7 @@ class Outbox:
     def _look_around(self) -> None:
         """What is in the file that was opened."""
         assert self._store is not None
+        self._state = self._store.state()
         self._messages, self._bytes = self._store.totals()
         newest_ms = self._find_numbers()
         # A board without a battery starts in the past. What it stored before it knew the time counts as stored now.
@@ -616,8 +777,9 @@ class Outbox:
             self._read_number[priority] = first - 1
             self._last_number[priority] = last
             self._next_number = max(self._next_number, last + 1)
-            for _, stored_ms, _ in self._store.sizes(priority, last - 1, 1):
-                newest_ms = max(newest_ms, stored_ms)
+            if last:
+                for _, stored_ms, _ in self._store.sizes(priority, last - 1, 1):
+                    newest_ms = max(newest_ms, stored_ms)
         return newest_ms
 
     def _now_ms(self, now: float) -> int:
@@ -651,7 +813,7 @@ class Outbox:
             if len(rows) >= WINDOW_MESSAGES:
                 self._store.write(rows, [])
                 rows = []
-        self._store.write(rows, [])
+        self._store.write(rows, [], self._state.changes(), name=self._state.name)
         _log.error("%s: %d messages of %d bytes were read of the damaged file", self.path, count, size)
         self._removed.clear()
         messages = count + len(self._taken) + len(to_come)
@@ -672,6 +834,12 @@ DROPPED = {
     "dropped_old": "they were older than max_age_s",
     "dropped_expired": "their message expiry was over",
 }
+
+
+def _encode(topic: str, payload: Any, qos: int, retain: bool, priority: int, properties: dict[str, Any]) -> bytes:
+    if type(priority) is not int or not 0 <= priority < PRIORITIES:
+        raise EncodeError("must be an int from 0 to 9", field="priority")
+    return encode_publish(topic, payload, qos, retain, ANY_PACKET_ID if qos else None, False, 5, **properties)
 
 
 def _one_of(field: str, value: Any, known: tuple[str, ...]) -> Any:

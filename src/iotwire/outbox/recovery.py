@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .store import PRIORITIES, SEQUENCE_BITS, TABLES, Row, make_id, read_rows, read_rows_backwards
 
-__all__ = ["read_damaged", "set_aside"]
+__all__ = ["mend_schema", "read_damaged", "read_whole", "set_aside"]
 
 READ_AT_ONCE = 100
 END = 1 << SEQUENCE_BITS  # above every number
@@ -35,16 +35,28 @@ def set_aside(path: Path) -> Path:
 def read_damaged(aside: Path) -> Iterator[Row]:
     """The messages that can be read and are as they were stored, each once."""
     with suppress(sqlite3.Error, UnicodeDecodeError):  # of a text in the file that an error quotes
-        _mend_schema(aside)
+        mend_schema(aside)
         connection = sqlite3.connect(aside, isolation_level=None)
         try:
-            for priority in reversed(range(PRIORITIES)):
-                yield from (row for row in _readable_of(connection, priority) if row.is_whole)
+            yield from read_whole(connection, lambda: None)
         finally:
             connection.close()
 
 
-def _mend_schema(aside: Path) -> None:
+def read_whole(connection: sqlite3.Connection, note_damage: Callable[[], None]) -> Iterator[Row]:
+    """The same of a database that is open, in the order in which they leave, but for those behind some damage.
+
+    note_damage: called where something is not as it was stored, once or more often.
+    """
+    for priority in reversed(range(PRIORITIES)):
+        for row in _readable_of(connection, priority, note_damage):
+            if row.is_whole:
+                yield row
+            else:
+                note_damage()
+
+
+def mend_schema(aside: Path) -> None:
     """Write down again how the table of messages, which is the first one, was made: SQLite reads it by that."""
     connection = sqlite3.connect(aside, isolation_level=None)
     try:
@@ -58,24 +70,31 @@ def _mend_schema(aside: Path) -> None:
         connection.close()
 
 
-def _readable_of(connection: sqlite3.Connection, priority: int) -> Iterator[Row]:
+def _readable_of(connection: sqlite3.Connection, priority: int, note_damage: Callable[[], None]) -> Iterator[Row]:
     """From the beginning; and where that comes to an end that may be none, from the end back to there."""
     least, most = make_id(priority, 0), make_id(priority - 1, 0)
     reached = least
-    for row in _readable(lambda after, limit: read_rows(connection, priority, after, limit), lambda at: at - least):
+
+    def read_on(after: int, limit: int) -> list[Row]:
+        return read_rows(connection, priority, after, limit)
+
+    for row in _readable(read_on, lambda at: at - least, note_damage):
         reached = row.id
         yield row
 
     def read_back(after: int, limit: int) -> list[Row]:
         return read_rows_backwards(connection, priority, END - after, limit)
 
-    for row in _readable(read_back, lambda at: most - at):
+    for row in _readable(read_back, lambda at: most - at, note_damage):
         if row.id <= reached:
             return
+        note_damage()
         yield row
 
 
-def _readable(read: Callable[[int, int], list[Row]], place_of: Callable[[int], int]) -> Iterator[Row]:
+def _readable(
+    read: Callable[[int, int], list[Row]], place_of: Callable[[int], int], note_damage: Callable[[], None]
+) -> Iterator[Row]:
     """All rows but those that lie on a damaged page: these are stepped over in strides that double, and then halve.
 
     read: rows behind a place, and at most how many. place_of: where a row with this id is.
@@ -103,6 +122,7 @@ def _readable(read: Callable[[int, int], list[Row]], place_of: Callable[[int], i
         elif limit > 1:
             limit = 1
         else:
+            note_damage()
             bad, good = 0, 1
             while attempt(after + good, 1) is None:
                 bad, good = good, good * 2

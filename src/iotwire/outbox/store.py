@@ -15,18 +15,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from .._lock import ForkSafeLock
 from ..errors import OutboxError
+from .state import Change, SessionState
 
 __all__ = [
     "PRIORITIES",
     "Row",
     "Store",
     "SyncMode",
+    "checksum",
+    "claim",
+    "examine",
+    "explain",
+    "is_damage",
     "make_id",
     "number_of",
     "priority_of",
     "read_rows",
     "read_rows_backwards",
+    "release",
+    "totals_of",
 ]
 
 SyncMode = Literal["always", "interval", "os"]
@@ -42,11 +51,31 @@ TABLES = {
     id INTEGER PRIMARY KEY,        -- (9 - priority) << 56 | number
     stored_ms INTEGER NOT NULL,    -- since 1970
     expires_ms INTEGER,            -- likewise; NULL for never
-    crc INTEGER NOT NULL,          -- CRC-32 of the packet: SQLite would not notice a bit that has tipped over
+    crc INTEGER NOT NULL,          -- CRC-32 of the others: SQLite would not notice a bit that has tipped over
     packet BLOB NOT NULL           -- a PUBLISH of MQTT 5.0
 )""",
     # Of an outbox that was closed as it should be: "messages" and "bytes", which take long to count.
     "totals": "CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    # What `SessionState` has.
+    "session": "CREATE TABLE session (name TEXT NOT NULL)",
+    "sent": """CREATE TABLE sent (
+    number INTEGER PRIMARY KEY,    -- in the order in which they were sent
+    packet_id INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    is_released INTEGER NOT NULL   -- PUBREC has come
+)""",
+    "received": "CREATE TABLE received (packet_id INTEGER PRIMARY KEY)",
+}
+# How a change of a session's state is written.
+CHANGES = {
+    "sent": (
+        "DELETE FROM sent WHERE packet_id = :packet_id",
+        "INSERT INTO sent (packet_id, message_id, is_released) VALUES (:packet_id, :message_id, 0)",
+    ),
+    "released": ("UPDATE sent SET is_released = 1 WHERE packet_id = :packet_id",),
+    "received": ("INSERT OR IGNORE INTO received VALUES (:packet_id)",),
+    "completed": ("DELETE FROM received WHERE packet_id = :packet_id",),
+    "begun": ("DELETE FROM sent", "DELETE FROM received"),
 }
 # Bytes. A transaction writes whole pages, and three usual messages have room in one of these.
 PAGE_SIZE = 1024
@@ -73,8 +102,12 @@ class Row(NamedTuple):
             type(self.packet) is bytes
             and type(self.stored_ms) is int
             and (self.expires_ms is None or type(self.expires_ms) is int)
-            and crc32(self.packet) == self.crc
+            and checksum(self.stored_ms, self.expires_ms, self.packet) == self.crc
         )
+
+
+def checksum(stored_ms: int, expires_ms: int | None, packet: bytes) -> int:
+    return crc32(packet, crc32(b"%d %d" % (stored_ms, -1 if expires_ms is None else expires_ms)))
 
 
 def make_id(priority: int, number: int) -> int:
@@ -97,12 +130,17 @@ class Store:
         self._has_totals = True  # maybe
         self._log: int | None = None  # the descriptor by which the log is forced to the disk
         is_new = _make_private(path)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        self._claim: tuple[int, int] | None = claim(path)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        except BaseException:
+            release(self._claim)
+            raise
         self._connection.text_factory = lambda text: text.decode(errors="replace")
         try:
             self._prepare(sync)
         except BaseException as error:
-            self._connection.close()
+            self.close()
             if isinstance(error, UnicodeDecodeError):  # a text in the file that an error quotes
                 raise sqlite3.DatabaseError("its tables cannot be read") from None
             if isinstance(error, sqlite3.Error) and not is_damage(error):
@@ -114,7 +152,7 @@ class Store:
     def _prepare(self, sync: SyncMode) -> None:
         ask = self._connection.execute
         ask("PRAGMA locking_mode = EXCLUSIVE")  # no other process, and no file of memory shared with one
-        is_empty = self._is_empty()
+        is_empty = examine(self._connection, self._path)
         ask(f"PRAGMA page_size = {PAGE_SIZE}")
         [mode] = ask("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
@@ -131,27 +169,20 @@ class Store:
             ask(f"PRAGMA user_version = {SCHEMA_VERSION}")
         ask("COMMIT")
 
-    def _is_empty(self) -> bool:
-        """Whether nothing is in the file yet. Raises OutboxError for a file that is not for us to use."""
-        application, version, tables = (
-            self._connection.execute(question).fetchone()[0]
-            for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        )
-        if not tables and not application and not version:
-            return True
-        if application != APPLICATION_ID:
-            raise OutboxError(f"{self._path} is a database, but no outbox")
-        if version != SCHEMA_VERSION and 0 < version < 1000:
-            raise OutboxError(
-                f"{self._path} is an outbox of layout {version}, and this release of iotwire knows {SCHEMA_VERSION}"
-            )
-        made = dict(self._connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
-        if version != SCHEMA_VERSION or made != TABLES:
-            raise sqlite3.DatabaseError("its tables are not those of an outbox")
-        return False
+    def write(
+        self,
+        added: Sequence[Row],
+        removed: Iterable[int],
+        changes: Iterable[Change] = (),
+        *,
+        name: str | None = None,
+        settled: Iterable[int] = (),
+    ) -> None:
+        """All of it or, where this raises, nothing.
 
-    def write(self, added: Sequence[Row], removed: Iterable[int]) -> None:
-        """All of it or, where this raises, nothing."""
+        name: of another session from here on, which begins with nothing. changes: of the session's state. settled:
+        packet ids, after those, whose messages are among the removed.
+        """
         ask = self._connection.execute
         ask("BEGIN")
         try:
@@ -159,6 +190,14 @@ class Store:
                 ask("DELETE FROM totals")
             self._connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?)", added)
             self._connection.executemany("DELETE FROM messages WHERE id = ?", ((message_id,) for message_id in removed))
+            if name is not None:
+                for statement in ("DELETE FROM session", *CHANGES["begun"]):
+                    ask(statement)
+                ask("INSERT INTO session VALUES (?)", (name,))
+            for change in changes:
+                for statement in CHANGES[change.what]:
+                    ask(statement, change._asdict())
+            self._connection.executemany("DELETE FROM sent WHERE packet_id = ?", ((each,) for each in settled))
             ask("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # a full disk has rolled it back already
@@ -175,6 +214,27 @@ class Store:
     def read(self, priority: int, after: int, limit: int) -> list[Row]:
         """As `read_rows`."""
         return read_rows(self._connection, priority, after, limit)
+
+    def read_one(self, message_id: int) -> Row | None:
+        """A message by its id."""
+        rows = _select(self._connection, message_id - 1, message_id + 1, "ASC", 1)
+        return rows[0] if rows else None
+
+    def state(self) -> SessionState:
+        """Of the session that was last."""
+        ask = self._connection.execute
+        found = SessionState()
+        for (name,) in ask("SELECT name FROM session"):
+            found.name = str(name)
+        for packet_id, message_id, is_released in ask(
+            "SELECT packet_id, message_id, is_released FROM sent ORDER BY number"
+        ):
+            found.sent[packet_id] = (message_id, bool(is_released))
+        found.received.update(packet_id for (packet_id,) in ask("SELECT packet_id FROM received"))
+        ids = [*found.sent, *found.received]
+        if not all(type(each) is int and 1 <= each <= 0xFFFF for each in ids):
+            raise sqlite3.DatabaseError("a packet id is none")
+        return found
 
     def numbers(self, priority: int) -> tuple[int, int] | None:
         """The first and the last number of a priority; None where it has no message."""
@@ -193,9 +253,9 @@ class Store:
 
     def totals(self) -> tuple[int, int]:
         """How many messages there are, and the bytes of their packets. Reads the whole file, if it was not closed."""
-        known = dict(self._connection.execute("SELECT name, value FROM totals").fetchall())
-        if {"messages", "bytes"} <= known.keys():
-            return known["messages"], known["bytes"]
+        known = totals_of(self._connection)
+        if known is not None:
+            return known
         count, size = self._connection.execute("SELECT count(*), total(length(packet)) FROM messages").fetchone()
         return count, int(size)
 
@@ -218,8 +278,10 @@ class Store:
 
     def move_times(self, before_ms: int, by_ms: int) -> None:
         """Of the messages that were stored before a time: the clock that said so was wrong by this much."""
+        self._connection.create_function("checksum", 3, checksum)
         self._connection.execute(
-            "UPDATE messages SET stored_ms = stored_ms + ?1, expires_ms = expires_ms + ?1 WHERE stored_ms < ?2",
+            "UPDATE messages SET stored_ms = stored_ms + ?1, expires_ms = expires_ms + ?1,"
+            " crc = checksum(stored_ms + ?1, expires_ms + ?1, packet) WHERE stored_ms < ?2",
             (by_ms, before_ms),
         )
 
@@ -228,6 +290,38 @@ class Store:
             os.close(self._log)
             self._log = None
         self._connection.close()
+        if self._claim is not None:
+            release(self._claim)
+            self._claim = None
+
+
+def examine(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether nothing is in the file yet.
+
+    Raises OutboxError for a file that is not for us to use, sqlite3.DatabaseError where it is damaged.
+    """
+    application, version, tables = (
+        connection.execute(question).fetchone()[0]
+        for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+    if not tables and not application and not version:
+        return True
+    if application != APPLICATION_ID:
+        raise OutboxError(f"{path} is a database, but no outbox")
+    if version != SCHEMA_VERSION and 0 < version < 1000:
+        raise OutboxError(
+            f"{path} is an outbox of layout {version}, and this release of iotwire knows {SCHEMA_VERSION}"
+        )
+    made = dict(connection.execute("SELECT name, sql FROM sqlite_master").fetchall())
+    if version != SCHEMA_VERSION or made != TABLES:
+        raise sqlite3.DatabaseError("its tables are not those of an outbox")
+    return False
+
+
+def totals_of(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """How many messages there are, and the bytes of their packets; None where the file was not closed."""
+    known = dict(connection.execute("SELECT name, value FROM totals").fetchall())
+    return (known["messages"], known["bytes"]) if {"messages", "bytes"} <= known.keys() else None
 
 
 def read_rows(connection: sqlite3.Connection, priority: int, after: int, limit: int) -> list[Row]:
@@ -259,6 +353,30 @@ def _make_private(path: Path) -> bool:
         raise OutboxError(f"{path}: {error.strerror}") from error
     os.close(descriptor)
     return True
+
+
+# The files that this process uses, by device and inode, and its number: a child of fork uses none of them. The locks of
+# POSIX keep other processes off alone, and are gone when their process closes any other descriptor of the file.
+_claimed: dict[tuple[int, int], int] = {}
+_claiming = ForkSafeLock()
+
+
+def claim(path: Path) -> tuple[int, int]:
+    """Begin to use a file that is there; `release` takes the result. Raises OutboxError where this process does so."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise OutboxError(f"{path}: {error.strerror}") from error
+    file = found.st_dev, found.st_ino
+    with _claiming.of_process():
+        if _claimed.get(file) == os.getpid():
+            raise OutboxError(f"{path}: this process has this outbox open already, and an outbox has one writer")
+        _claimed[file] = os.getpid()
+    return file
+
+
+def release(file: tuple[int, int]) -> None:
+    _claimed.pop(file, None)
 
 
 def _sync_folder(folder: Path) -> None:

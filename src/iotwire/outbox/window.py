@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import OutboxError
+from ..mqtt import ReasonCode
 from .store import Row
 
 __all__ = ["Ticket", "Window"]
@@ -29,27 +30,34 @@ class Window:
         self.size = 0  # bytes of their packets
         self.is_over = False
         self.error: OutboxError | None = None
-        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self.waiters: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
 
     def end(self, error: OutboxError | None) -> None:
         """They are written or, with an error, not: tell everybody who waits."""
         self.error = error
         self.is_over = True
         self.rows = []
-        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for loop, stored in self.waiters:
-            by_loop.setdefault(loop, []).append(stored)
+        by_loop: dict[asyncio.AbstractEventLoop | None, list[Any]] = {}
+        for loop, waiter in self.waiters:
+            by_loop.setdefault(loop, []).append(waiter)
         self.waiters = []
         for loop, waiters in by_loop.items():
-            with suppress(RuntimeError):  # a loop that was closed: nobody waits there any more
-                loop.call_soon_threadsafe(_resolve, waiters)
+            if loop is None:
+                _tell(waiters, error)
+            else:
+                with suppress(RuntimeError):  # a loop that was closed: nobody waits there any more
+                    loop.call_soon_threadsafe(_tell, waiters, error)
         self.written.notify_all()
 
 
-def _resolve(waiters: list[asyncio.Future[None]]) -> None:
+def _tell(waiters: list[Any], error: OutboxError | None) -> None:
     for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+        if waiter.done():
+            continue
+        if error is None:
+            waiter.set_result(ReasonCode.SUCCESS)
+        else:
+            waiter.set_exception(error)
 
 
 class Ticket:
@@ -68,6 +76,11 @@ class Ticket:
     def is_stored(self) -> bool:
         return self._window.is_over and self._window.error is None
 
+    @property
+    def error(self) -> OutboxError | None:
+        """Why it was not stored, where that is known."""
+        return self._window.error
+
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait in this thread. Raises TimeoutError."""
         window = self._window
@@ -77,18 +90,23 @@ class Ticket:
         if window.error is not None:
             raise window.error
 
-    def __await__(self) -> Generator[Any, None, None]:
+    def tell(self, waiter: Any, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Call `set_result` or `set_exception` of a waiter, in the loop or, for None, in whichever thread it is."""
         window = self._window
-        if not window.is_over:
+        with window.written:
+            if not window.is_over:
+                window.waiters.append((loop, waiter))
+                return
+        _tell([waiter], window.error)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self._window.is_over:
             loop = asyncio.get_running_loop()
             stored = loop.create_future()
-            with window.written:
-                if is_waiting := not window.is_over:
-                    window.waiters.append((loop, stored))
-            if is_waiting:
-                yield from stored.__await__()
-        if window.error is not None:
-            raise window.error
+            self.tell(stored, loop)
+            yield from stored
+        elif self._window.error is not None:
+            raise self._window.error
 
     def __repr__(self) -> str:
         state = "waiting" if not self._window.is_over else "stored" if self.is_stored else repr(self._window.error)
