@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         IotwireError,
         MalformedPacketError,
         NoCredentialsError,
+        OutboxError,
         OutboxFullError,
         PacketTooLargeError,
         ProtocolViolationError,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     )
     from .https import BlockingHttpsPublisher, HttpsPublisher
     from .limits import AwsIotLimits
+    from .outbox import Outbox
     from .proxy import Proxy
     from .route import ROUTES, Route, ServiceRoute, Tls
     from .transport import StepTimeouts
@@ -103,6 +105,8 @@ __all__ = [
     "MessageHandler",
     "MessageStream",
     "NoCredentialsError",
+    "Outbox",
+    "OutboxError",
     "OutboxFullError",
     "PacketTooLargeError",
     "ProtocolViolationError",
@@ -162,6 +166,7 @@ _ROOMS = {
     "endpoint": ("Broker", "Endpoint"),
     "https": ("BlockingHttpsPublisher", "HttpsPublisher"),
     "limits": ("AwsIotLimits",),
+    "outbox": ("Outbox",),
     "proxy": ("Proxy",),
     "route": ("ROUTES", "Route", "ServiceRoute", "Tls"),
     "transport": ("StepTimeouts",),

@@ -13,7 +13,7 @@ import os
 import random
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,9 @@ from .subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from types import EllipsisType
+
+    from ..outbox import Outbox
+    from .stored import Feed
 
 __all__ = ["DEFAULT_MAX_BYTES", "DEFAULT_MAX_MESSAGES", "ClientBase"]
 
@@ -125,6 +128,9 @@ class ClientBase(ABC):
         system, which waits some 15 minutes.
     drain_timeout_s: how long `disconnect` waits for what is queued to be acknowledged.
     close_timeout_s: how long a close may take after that.
+    outbox: where messages are kept on disk until their handshake is complete, whatever becomes of connections, of the
+        session and of this process. `publish` then stores; that is when it returns. It implies wait_for_server, unless
+        that is False. The client opens it and closes it, unless it is open already.
 
     Raises EncodeError for options that no CONNECT packet can carry.
     """
@@ -152,6 +158,7 @@ class ClientBase(ABC):
         "_end_message",
         "_ending",
         "_enhanced",
+        "_feed",
         "_has_connected",
         "_is_closing",
         "_is_direct",
@@ -209,7 +216,7 @@ class ClientBase(ABC):
         user_properties: Sequence[tuple[str, str]] = (),
         authentication: EnhancedAuthentication | None = None,
         reconnect: Backoff | None = Backoff(),  # noqa: B008 -- a value, and frozen
-        wait_for_server: bool = False,
+        wait_for_server: bool | None = None,
         limits: AwsIotLimits | EllipsisType | None = ...,
         connect_timeout_s: float = 30.0,
         step_timeouts: StepTimeouts | None = None,
@@ -217,6 +224,7 @@ class ClientBase(ABC):
         dead_link_timeout_s: float | None = 30.0,
         drain_timeout_s: float = 5.0,
         close_timeout_s: float = 2.0,
+        outbox: Outbox | None = None,
     ) -> None:
         if getattr(route, "protocol", "mqtt") == "https":
             raise RouteError(
@@ -243,7 +251,7 @@ class ClientBase(ABC):
         self._drain_timeout_s = positive("drain_timeout_s", drain_timeout_s, least=0)
         self._close_timeout_s = positive("close_timeout_s", close_timeout_s)
         self._backoff = reconnect
-        self._wait_for_server = wait_for_server
+        self._wait_for_server = outbox is not None if wait_for_server is None else wait_for_server
         self._limits = route.limits if limits is ... else limits
         max_in_flight = in_range("max_in_flight", max_in_flight, 1, 0xFFFF)
         if self._limits is not None:
@@ -262,6 +270,7 @@ class ClientBase(ABC):
             max_topic_aliases=max_topic_aliases,
             connect_timeout_s=connect_timeout_s,
             ping_timeout_s=positive("ping_timeout_s", ping_timeout_s),
+            keeps_changes=outbox is not None and client_id != "",
         )
         self._distributor = Distributor(
             self._acknowledge, self._update_reading, DEFAULT_MAX_MESSAGES, DEFAULT_MAX_BYTES
@@ -297,8 +306,18 @@ class ClientBase(ABC):
         self._made_progress = False  # the server has done more than to accept the latest connection
         self._is_paused = False
         self._max_pending = max(1, min(max_queued, 4 * max_in_flight))  # of one publish_many
+        self._feed = None if outbox is None else self._make_feed(outbox, min(2 * max_in_flight, max_queued))
         self._prepare()
         self._make_connect(None).encode(version)  # what is wrong with the options is known now, not when connecting
+
+    def _make_feed(self, outbox: Outbox, most: int) -> Feed:
+        from .stored import Feed  # SQLite is for who has an outbox
+
+        route = self._route
+        name = (
+            f"{self._client_id} at {getattr(route, 'host', '')}:{getattr(route, 'port', '')}" if self._client_id else ""
+        )
+        return Feed(outbox, self, most, name)
 
     def __repr__(self) -> str:
         state = "connected" if self.is_connected else "not connected"
@@ -323,6 +342,10 @@ class ClientBase(ABC):
         """Have `_pump` called then."""
 
     @abstractmethod
+    def _call_from_thread(self, function: Callable[[], None]) -> None:
+        """Have it called where this client's own work is done; for other threads."""
+
+    @abstractmethod
     def _close_connection(self, error: IotwireError | None) -> None:
         """The session has ended the connection: write what it still has to say, and close. error: None if wanted."""
 
@@ -332,6 +355,11 @@ class ClientBase(ABC):
     def is_connected(self) -> bool:
         """Whether the server has accepted this client and nothing has ended the connection since."""
         return self._session.is_connected
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and is not over: it is connected, or will be again by itself."""
+        return self._is_running
 
     @property
     def connack(self) -> ConnAck:
@@ -357,10 +385,13 @@ class ClientBase(ABC):
     def undelivered(self) -> list[Publish]:
         """The messages that have not come to their end: for QoS 1 and 2, those that no server is known to have.
 
-        They stay with this client, and go out when it connects again.
+        They stay with this client, and go out when it connects again. Those of an outbox are not among them.
         """
-        messages = self._session.undelivered()
+        feed = self._feed
+        messages = self._session.undelivered(None if feed is None else lambda each: not feed.holds(each.context))
         for queued in self._line:
+            if feed is not None and feed.holds(queued.waiter):
+                continue
             topic, payload, qos, retain = queued.arguments
             messages.append(Publish(topic, payload, qos=qos, retain=retain, **queued.properties))
         return messages
@@ -386,6 +417,7 @@ class ClientBase(ABC):
             received={PacketType(kind): Traffic(*count) for kind, count in received.items()},
             sent_by_topic={level: Traffic(*count) for level, count in sent_by_topic.items()},
             received_by_topic={level: Traffic(*count) for level, count in received_by_topic.items()},
+            outbox=None if self._feed is None else self._feed.outbox.stats(),
         )
 
     # Connections.
@@ -420,6 +452,8 @@ class ClientBase(ABC):
         self._is_closing = self._is_renewing = False
         self._has_connected = False
         self._distributor.begin()
+        if self._feed is not None:
+            self._feed.begin()
 
     def _end(self, error: IotwireError | None) -> None:
         """The client is over, and everything that waits fails. None: this side wanted it."""
@@ -427,13 +461,20 @@ class ClientBase(ABC):
         self._end_message = "this client closed the connection" if error is None else str(error)
         self._end_code = getattr(error, "reason_code", None) if isinstance(error, ConnectionLostError) else None
         self._end_cause = None if error is None else error.__cause__
+        feed = self._feed
         for delivery in self._session.deliveries():
-            waiter, delivery.context = delivery.context, None
-            if waiter is not None and not waiter.done():
+            waiter = delivery.context
+            if waiter is None or (feed is not None and feed.holds(waiter)):
+                continue
+            delivery.context = None
+            if not waiter.done():
                 waiter.set_exception(self._make_lost_error())
         for queued in self._line:
-            waiter, queued.waiter = queued.waiter, None
-            if waiter is not None and not waiter.done():
+            waiter = queued.waiter
+            if waiter is None or (feed is not None and feed.holds(waiter)):
+                continue
+            queued.waiter = None
+            if not waiter.done():
                 waiter.set_exception(self._make_lost_error())
         waiters = [*self._room_waiters, *self._connection_waiters, *self._answers.values()]
         if self._enhanced is not None and self._enhanced.waiter is not None:
@@ -446,6 +487,15 @@ class ClientBase(ABC):
         self._answers.clear()
         self._distributor.end(None if error is None else self._make_lost_error)
         self._tell_drained()  # nothing more is acknowledged
+
+    @property
+    def _is_drained(self) -> bool:
+        """Whether there is nothing that a close would have to wait for."""
+        return not (self._session.unfinished or self._line or (self._feed is not None and self._feed.is_keeping))
+
+    def _look_whether_drained(self) -> None:
+        if self._is_closing and self._is_drained:
+            self._tell_drained()
 
     def _tell_drained(self) -> None:
         """There is nothing, or no use, to wait for any more."""
@@ -532,6 +582,8 @@ class ClientBase(ABC):
         else:
             self._subscriptions.restore()
         self._session.send_waiting()
+        if self._feed is not None:
+            self._feed.ask()
         waiting, self._connection_waiters = self._connection_waiters, []
         for waiter in waiting:
             if not waiter.done():
@@ -593,6 +645,9 @@ class ClientBase(ABC):
             self._pump()  # one may have waited for the place of another
         if self._room_waiters:
             self._give_room()
+        if self._feed is not None:
+            self._feed.keep_changes()
+            self._feed.ask()
         if is_flooded and self._session.is_connected:
             error = ConnectionLostError("the server has sent more unacknowledged bytes than this client allows")
             self._session.disconnect(Disconnect(FLOODED) if self._version == 5 else Disconnect())
@@ -603,8 +658,7 @@ class ClientBase(ABC):
         self._update_reading()
         if self._session.output_bytes:
             self._flush_soon()
-        if self._is_closing and not self._session.unfinished and not self._line:
-            self._tell_drained()
+        self._look_whether_drained()
 
     def _settle(self, delivery: Delivery, waiter: Any) -> None:
         """A message that was refused, or that nobody waits for any more."""
@@ -619,6 +673,8 @@ class ClientBase(ABC):
 
     def _acknowledge(self, message: Publish) -> None:
         self._session.acknowledge(message)
+        if self._feed is not None:
+            self._feed.keep_changes()
         if self._is_paused:
             self._update_reading()
         self._flush_soon()
@@ -661,11 +717,15 @@ class ClientBase(ABC):
             if not is_kept and self._room_waiters:  # it took no place, and no answer will come to give that to the next
                 self._give_room()
 
-    def _take(self, topic: str, payload: Any, qos: int, retain: bool, properties: Any, waiter: Any) -> None:
+    def _check(self, topic: str, payload: Any, qos: int, properties: Any) -> None:
+        """Raise EncodeError for what no client may send, or what the service does not take."""
         if "subscription_identifiers" in properties:
             raise EncodeError("is not for a client to send", field="subscription_identifiers", clause="MQTT-3.3.4-6")
         if self._limits is not None:
             self._limits.check_publish(topic, _size_of(payload), qos, properties)
+
+    def _take(self, topic: str, payload: Any, qos: int, retain: bool, properties: Any, waiter: Any) -> None:
+        self._check(topic, payload, qos, properties)
         if not self._line and self._may_leave(qos):
             self._send(topic, payload, qos, retain, properties, waiter)
             return
@@ -687,6 +747,8 @@ class ClientBase(ABC):
             delivery.context = waiter
         elif waiter is not None and not waiter.done():
             waiter.set_result(ReasonCode.SUCCESS)
+        if self._feed is not None:
+            self._feed.keep_changes()
         self._flush_soon()
 
     def _may_leave(self, qos: int) -> bool:
@@ -718,9 +780,10 @@ class ClientBase(ABC):
                 if wait_s > 0:  # else it waits for an acknowledgement
                     self._call_pump_in(wait_s)
         else:
-            self._is_direct = self._limits is None and self._session.is_connected and not self._is_closing
-            if self._is_closing and not self._session.unfinished:
-                self._tell_drained()
+            self._is_direct = (
+                self._limits is None and self._feed is None and self._session.is_connected and not self._is_closing
+            )
+            self._look_whether_drained()
         if self._room_waiters:
             self._give_room()
 

@@ -24,13 +24,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..errors import (
     ConnectError,
     ConnectionLostError,
     EncodeError,
     IotwireError,
+    OutboxError,
     OutboxFullError,
     RequestTimeoutError,
     WireError,
@@ -42,14 +43,20 @@ from ..transport.stream import GATHER_BYTES, READ_BYTES, WRITE_HIGH_BYTES
 from ..transport.tls import keep_session
 from .backoff import Retries
 from .base import DEFAULT_MAX_BYTES, DEFAULT_MAX_MESSAGES, ClientBase
-from .blocking_streams import BlockingMessageHandler, BlockingMessageStream, BlockingReceipt
+from .blocking_streams import (
+    BlockingMessageHandler,
+    BlockingMessageStream,
+    BlockingReceipt,
+    BlockingStoredReceipt,
+    wait_stored,
+)
 from .inbox import Inbox, WhenFull
 from .outcomes import (
     REASONS,
     Outcome,
     Part,
     Pending,
-    PublishProperties,
+    PublishOptions,
     PublishReport,
     as_lost,
     as_refused,
@@ -60,6 +67,9 @@ from .outcomes import (
 )
 from .stats import ClientStats
 from .wire import ThreadWaiter, Wakeup, Watch, WebSocketWire, Wire
+
+if TYPE_CHECKING:
+    from .stored import Feed
 
 __all__ = ["BlockingClient"]
 
@@ -159,7 +169,10 @@ class BlockingClient(ClientBase):
     # The connection.
 
     def __enter__(self) -> Self:
-        self.connect()
+        if self._feed is None:
+            self.connect()
+        else:
+            self.start()
         return self
 
     def __exit__(
@@ -167,28 +180,51 @@ class BlockingClient(ClientBase):
     ) -> None:
         self.disconnect()
 
-    def connect(self) -> ConnAck:
-        """Start the client, and wait until it is connected for the first time: as `Client.connect`."""
+    def start(self) -> None:
+        """Start the client, and do not wait until it is connected: as `Client.start`."""
+        self._start()
+
+    def _start(self) -> ThreadWaiter:
+        """Start the client; what is returned is told the first CONNACK, or why there was none."""
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 raise ConnectError("this client is connected, or connecting, already")
-            self._wakeup = Wakeup()
+            if self._feed is not None:
+                self._feed.open()
             try:
-                self._reader_wakeup = Wakeup()
-            except OSError:
-                self._wakeup.close()
+                return self._start_thread()
+            except BaseException:
+                self._close_feed()
                 raise
-            self._begin()
-            self._first = first = ThreadWaiter()
-            self._thread = threading.Thread(target=self._supervise, name=f"iotwire {self._client_id}", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # there are too many
-                self._is_running = False
-                self._wakeup.close()
-                self._reader_wakeup.close()
-                raise
-            _running.add(self)
+
+    def _start_thread(self) -> ThreadWaiter:
+        """Under the lock."""
+        self._wakeup = Wakeup()
+        try:
+            self._reader_wakeup = Wakeup()
+        except OSError:
+            self._wakeup.close()
+            raise
+        self._begin()
+        self._first = first = ThreadWaiter()
+        self._thread = threading.Thread(target=self._supervise, name=f"iotwire {self._client_id}", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # there are too many
+            self._is_running = False
+            self._wakeup.close()
+            self._reader_wakeup.close()
+            raise
+        _running.add(self)
+        return first
+
+    def _close_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+
+    def connect(self) -> ConnAck:
+        """Start the client, and wait until it is connected for the first time: as `Client.connect`."""
+        first = self._start()
         try:
             while not first.done():
                 first.sleep(None)
@@ -198,7 +234,9 @@ class BlockingClient(ClientBase):
                 with self._lock:
                     self._is_closing = True
                     self._wakeup.wake()
+            assert self._thread is not None
             self._thread.join(self._close_timeout_s)
+            self._close_feed()
             raise
         return connack
 
@@ -209,7 +247,9 @@ class BlockingClient(ClientBase):
         if self._is_parents:
             return []
         with self._closing:
-            return self._close(farewell)
+            undelivered = self._close(farewell)
+            self._close_feed()
+        return undelivered
 
     def _close(self, farewell: Disconnect) -> list[Publish]:
         thread = self._thread
@@ -217,7 +257,7 @@ class BlockingClient(ClientBase):
             return self.undelivered
         drained = None
         with self._lock, self._turn:
-            if self._has_connected and not self._is_closing and (self._session.unfinished or self._line):
+            if self._has_connected and not self._is_closing and not self._is_drained:
                 self._drained = drained = ThreadWaiter()
             self._is_closing, self._is_direct = True, False
         try:
@@ -610,6 +650,10 @@ class BlockingClient(ClientBase):
             if self._wire is not None:
                 self._wakeup.wake()  # and with TLS there may be something to read that no poll will tell of
 
+    def _call_from_thread(self, function: Callable[[], None]) -> None:
+        with self._lock, self._turn:
+            function()
+
     def _call_pump_in(self, seconds: float) -> None:
         if self._pump_at is None:
             self._pump_at = self._now() + seconds
@@ -650,12 +694,26 @@ class BlockingClient(ClientBase):
         retain: bool = False,
         *,
         timeout_s: float | None = None,
-        **properties: Unpack[PublishProperties],
+        **properties: Unpack[PublishOptions],
     ) -> ReasonCode:
         """Publish a message, and wait until it is safe: as `Client.publish`. Raises RequestTimeoutError.
 
         Where the time is over, a message that was sent may still arrive; one that was not is withdrawn.
         """
+        if self._feed is not None:
+            wait_stored(self._feed.put(topic, payload, qos, retain, properties), timeout_s)
+            return ReasonCode.SUCCESS
+        return self._send_in_turn(topic, payload, qos, retain, properties, timeout_s)
+
+    def _send_in_turn(
+        self,
+        topic: str,
+        payload: bytes | bytearray | memoryview,
+        qos: int,
+        retain: bool,
+        properties: Any,
+        timeout_s: float | None,
+    ) -> ReasonCode:
         if qos and timeout_s is None and (code := self._exchange(topic, payload, qos, retain, properties)) is not None:
             return code
         deadline = _deadline(timeout_s)
@@ -784,15 +842,17 @@ class BlockingClient(ClientBase):
         payload: bytes | bytearray | memoryview = b"",
         qos: int = 0,
         retain: bool = False,
-        **properties: Unpack[PublishProperties],
+        **properties: Unpack[PublishOptions],
     ) -> BlockingReceipt:
         """Publish a message without waiting: as `Client.publish_nowait`."""
+        if self._feed is not None:
+            return BlockingStoredReceipt(self._feed.put(topic, payload, qos, retain, properties))
         with self._lock:
             wire = self._wire
             if not qos and self._is_direct and wire is not None:
                 if wire.unsent_bytes >= self._max_queued_bytes:
                     raise OutboxFullError(f"{wire.unsent_bytes} bytes wait to be written")
-                self._session.publish(topic, payload, qos, retain, **properties)
+                self._session.publish(topic, payload, qos, retain, **properties)  # type: ignore[misc]
                 self._gather()
                 return _WRITTEN
             self._must_run()
@@ -805,12 +865,17 @@ class BlockingClient(ClientBase):
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Wait until there is room for another message: as `Client.drain`."""
+        if self._feed is not None:
+            wait_stored(self._feed.outbox.flush(), timeout_s)
+            return
         self._wait_for_room(0, _deadline(timeout_s))
 
     def publish_many(
         self, items: Iterable[tuple[str, Any] | Publish], *, qos: int = 0, retain: bool = False
     ) -> PublishReport:
         """Publish many messages, as fast as they are taken, and wait until all are safe: as `Client.publish_many`."""
+        if self._feed is not None:
+            return self._store_many(self._feed, items, qos, retain)
         report = PublishReport()
         pending = Pending(report)
         with self._lock:
@@ -828,6 +893,25 @@ class BlockingClient(ClientBase):
                     break
         self._wait_for_pending(pending, 0)
         return report
+
+    def _store_many(self, feed: Feed, items: Iterable[Any], qos: int, retain: bool) -> PublishReport:
+        from .stored import StoredMany
+
+        many = StoredMany(feed, qos, retain)
+
+        def settle() -> None:
+            if many.latest is not None:
+                with contextlib.suppress(OutboxError):  # it is in the report
+                    many.latest.wait()
+            many.settle()
+
+        for item in items:
+            if many.put(item):
+                settle()
+            if many.is_over:
+                break
+        settle()
+        return many.report
 
     def _submit_part(
         self, pending: Pending, item: Any, topic: str, payload: Any, qos: int, retain: bool, properties: Any
@@ -1129,12 +1213,13 @@ class BlockingClient(ClientBase):
             with self._lock, self._turn:
                 self._answers[correlation] = answered
                 self._update_reading()
-            self.publish(
+            self._send_in_turn(
                 topic,
                 payload,
                 qos,
-                timeout_s=_left(deadline),
-                **{**properties, "response_topic": wanted, "correlation_data": correlation},
+                False,
+                {**properties, "response_topic": wanted, "correlation_data": correlation},
+                _left(deadline),
             )
             answer: Publish = self._wait(answered, deadline)
         finally:

@@ -8,15 +8,23 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..errors import RequestTimeoutError
 from ..mqtt import Publish, ReasonCode
 from .inbox import Inbox
 from .outcomes import Outcome
 from .wire import ThreadWaiter
 
 if TYPE_CHECKING:
+    from ..outbox import Ticket
     from .blocking import BlockingClient
 
-__all__ = ["BlockingMessageHandler", "BlockingMessageStream", "BlockingReceipt"]
+__all__ = [
+    "BlockingMessageHandler",
+    "BlockingMessageStream",
+    "BlockingReceipt",
+    "BlockingStoredReceipt",
+    "wait_stored",
+]
 
 
 class BlockingReceipt(Outcome):
@@ -36,6 +44,34 @@ class BlockingReceipt(Outcome):
             raise self.error
         assert self.reason_code is not None
         return self.reason_code
+
+
+class BlockingStoredReceipt(BlockingReceipt):
+    """What an outbox tells of a message."""
+
+    __slots__ = ("_ticket",)
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__()
+        self._ticket = ticket
+        ticket.tell(self, None)
+
+    @property
+    def is_stored(self) -> bool:
+        return self.reason_code is not None
+
+    def wait(self, timeout_s: float | None = None) -> ReasonCode:
+        """SUCCESS, once it is stored. Raises OutboxError, RequestTimeoutError."""
+        wait_stored(self._ticket, timeout_s)
+        return ReasonCode.SUCCESS
+
+
+def wait_stored(ticket: Ticket, timeout_s: float | None) -> None:
+    """Wait until a message is on disk. Raises OutboxError, RequestTimeoutError."""
+    try:
+        ticket.wait(timeout_s)
+    except TimeoutError as error:
+        raise RequestTimeoutError(str(error)) from None
 
 
 class BlockingMessageStream:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from ..errors import ConnectError, IotwireError, OutboxFullError, RequestTimeoutError
+from ..errors import ConnectError, IotwireError, OutboxError, OutboxFullError, RequestTimeoutError
 from ..mqtt import ConnAck, Disconnect, Publish, ReasonCode, Request, SubAck, Subscription, UnsubAck
 from ..transport import open_stream
 from ..transport.stream import GATHER_BYTES
@@ -24,7 +24,7 @@ from .outcomes import (
     Outcome,
     Part,
     Pending,
-    PublishProperties,
+    PublishOptions,
     PublishReport,
     as_lost,
     as_refused,
@@ -33,6 +33,9 @@ from .outcomes import (
     read_item,
 )
 from .streams import Consumer, MessageHandler, MessageStream
+
+if TYPE_CHECKING:
+    from .stored import Feed
 
 __all__ = ["Client", "Receipt"]
 
@@ -59,6 +62,16 @@ class Receipt(Outcome):
             raise self.error
         assert self.reason_code is not None
         return self.reason_code
+
+
+class _StoredReceipt(Receipt):
+    """What an outbox tells of a message."""
+
+    __slots__ = ()
+
+    @property
+    def is_stored(self) -> bool:
+        return self.reason_code is not None
 
 
 # What there is to know of a QoS 0 message that was handed over.
@@ -92,7 +105,10 @@ class Client(ClientBase):
     # The connection.
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        if self._feed is None:
+            await self.connect()
+        else:
+            await self.start()
         return self
 
     async def __aexit__(
@@ -103,23 +119,49 @@ class Client(ClientBase):
     async def connect(self) -> ConnAck:
         """Start the client, and wait until it is connected for the first time; the CONNACK is the result.
 
-        `async with` does this. Raises ConnectError where no connection was made (with `reason_code` where the server
-        gave one), RouteError and CredentialsError where none could be tried: after the first attempt, or, with
-        `wait_for_server`, where the client gives up.
+        `async with` does this, unless there is an outbox. Raises ConnectError where no connection was made (with
+        `reason_code` where the server gave one), RouteError and CredentialsError where none could be tried: after the
+        first attempt, or, with `wait_for_server`, where the client gives up. Raises OutboxError.
         """
-        if self._supervisor is not None and not self._supervisor.done():
-            raise ConnectError("this client is connected, or connecting, already")
-        self._loop = asyncio.get_running_loop()
-        self._begin()
-        first: asyncio.Future[ConnAck] = self._loop.create_future()
-        self._supervisor = self._loop.create_task(self._supervise(first))
+        first = await self._start()
         try:
             return await first
         except BaseException:
-            self._is_closing = True
-            self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
+            await self._abandon()
             raise
+
+    async def start(self) -> None:
+        """Start the client, and do not wait until it is connected: what is published is stored, or queued.
+
+        With an outbox `async with` does this: a gateway that starts without an uplink takes readings all the same.
+        Attempts go on as `reconnect` says, with `wait_for_server` or an outbox; what they meet is logged. Raises
+        OutboxError where the outbox cannot be opened.
+        """
+        await self._start()
+
+    async def _start(self) -> asyncio.Future[ConnAck]:
+        """Start the client; what is returned has the first CONNACK, or why there was none."""
+        if self._supervisor is not None and not self._supervisor.done():
+            raise ConnectError("this client is connected, or connecting, already")
+        self._loop = asyncio.get_running_loop()
+        if self._feed is not None:
+            await asyncio.to_thread(self._feed.open)
+        self._begin()
+        first: asyncio.Future[ConnAck] = self._loop.create_future()
+        self._supervisor = self._loop.create_task(self._supervise(first))
+        return first
+
+    async def _abandon(self) -> None:
+        """End what was started and is not wanted any more."""
+        assert self._supervisor is not None
+        self._is_closing = True
+        self._supervisor.cancel()
+        await asyncio.wait([self._supervisor])
+        await self._close_feed()
+
+    async def _close_feed(self) -> None:
+        if self._feed is not None:
+            await asyncio.to_thread(self._feed.close)
 
     async def disconnect(self, reason_code: int = ReasonCode.NORMAL_DISCONNECTION) -> list[Publish]:
         """Wait until all that is queued is acknowledged, send DISCONNECT, and close. `async with` does this at its end.
@@ -131,6 +173,7 @@ class Client(ClientBase):
         """
         supervisor = self._supervisor
         if supervisor is None or supervisor.done():
+            await self._close_feed()
             return self.undelivered
         farewell = Disconnect(reason_code)
         farewell.encode(self._version)  # what is wrong with it is said before anything ends
@@ -150,13 +193,14 @@ class Client(ClientBase):
             await asyncio.wait(running, timeout=self._close_timeout_s)
             for task in running:
                 task.cancel()
+        await self._close_feed()
         if undelivered := self.undelivered:
             _log.warning("%s was closed before %d messages were delivered", self.client_id, len(undelivered))
         return undelivered
 
     async def _drain(self) -> None:
         """Wait until nothing is queued, within the bound."""
-        if self._session.unfinished or self._line:
+        if not self._is_drained:
             self._drained = self._loop.create_future()
             try:
                 with suppress(TimeoutError):
@@ -274,6 +318,10 @@ class Client(ClientBase):
                 self._link.resume_reading("inbox")
                 self._is_paused = False
 
+    def _call_from_thread(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop was closed, and the client with it
+            self._loop.call_soon_threadsafe(function)
+
     def _call_pump_in(self, seconds: float) -> None:
         if self._pump_timer is None:
             self._pump_timer = self._loop.call_later(seconds, self._pump_now)
@@ -309,7 +357,7 @@ class Client(ClientBase):
         payload: bytes | bytearray | memoryview = b"",
         qos: int = 0,
         retain: bool = False,
-        **properties: Unpack[PublishProperties],
+        **properties: Unpack[PublishOptions],
     ) -> ReasonCode:
         """Publish a message, and wait until it is safe.
 
@@ -317,10 +365,14 @@ class Client(ClientBase):
         connections as it takes. payload: any C-contiguous buffer, not to be changed before the call returns.
         properties: of MQTT 5, by the standard's names.
 
-        The result is the server's reason code, such as SUCCESS or NO_MATCHING_SUBSCRIBERS. Raises PublishError with
-        `reason_code` where the server refuses the message, or its CONNACK or the limits of the service rule it out;
-        ConnectionLostError where the client is closed or gives up before, and then a message of QoS 1 or 2 may or may
-        not have arrived; EncodeError.
+        With an outbox: until it is on disk; the result is SUCCESS then. It leaves when its turn comes, and the disk
+        when its handshake is complete: for QoS 0, when it is written to a connection. `priority` and `urgent` are as
+        in `Outbox.put`; OutboxFullError and OutboxError are raised where it was not stored.
+
+        The result is otherwise the server's reason code, such as SUCCESS or NO_MATCHING_SUBSCRIBERS. Raises
+        PublishError with `reason_code` where the server refuses the message, or its CONNACK or the limits of the
+        service rule it out; ConnectionLostError where the client is closed or gives up before, and then a message of
+        QoS 1 or 2 may or may not have arrived; EncodeError.
         """
         link = self._link
         if not self._is_direct or link is None or self._room_waiters:
@@ -328,14 +380,14 @@ class Client(ClientBase):
         if not qos:
             if not link.is_writable:
                 return await self._publish_in_turn(topic, payload, qos, retain, properties)
-            self._session.publish(topic, payload, qos, retain, **properties)
+            self._session.publish(topic, payload, qos, retain, **properties)  # type: ignore[misc]
             link.flush_soon()
             return ReasonCode.SUCCESS
         session = self._session
         if session.unfinished >= self._max_queued or session.unfinished_bytes >= self._max_queued_bytes:
             return await self._publish_in_turn(topic, payload, qos, retain, properties)
         if properties:
-            delivery = session.publish(topic, payload, qos, retain, **properties)
+            delivery = session.publish(topic, payload, qos, retain, **properties)  # type: ignore[misc]
         else:
             delivery = session.publish(topic, payload, qos, retain)
         assert delivery is not None
@@ -355,6 +407,14 @@ class Client(ClientBase):
         self, topic: str, payload: bytes | bytearray | memoryview, qos: int, retain: bool, properties: Any
     ) -> ReasonCode:
         """As `publish`, where a message may have to wait before it goes to the session."""
+        if self._feed is not None:
+            await self._feed.put(topic, payload, qos, retain, properties)
+            return ReasonCode.SUCCESS
+        return await self._send_in_turn(topic, payload, qos, retain, properties)
+
+    async def _send_in_turn(
+        self, topic: str, payload: bytes | bytearray | memoryview, qos: int, retain: bool, properties: Any
+    ) -> ReasonCode:
         self._must_run()
         await self._wait_for_room(qos)
         acknowledged: asyncio.Future[ReasonCode] = self._loop.create_future()
@@ -373,9 +433,11 @@ class Client(ClientBase):
         payload: bytes | bytearray | memoryview = b"",
         qos: int = 0,
         retain: bool = False,
-        **properties: Unpack[PublishProperties],
+        **properties: Unpack[PublishOptions],
     ) -> Receipt:
         """Publish a message without waiting. What becomes of it is in the receipt, which may be awaited.
+
+        With an outbox the receipt is about storing: its `is_stored` says when the message is on disk.
 
         Raises OutboxFullError where `max_queued` messages or `max_queued_bytes` are queued: see `drain`. Raises
         ConnectionLostError before `connect` and after the end; PublishError and EncodeError as `publish` does.
@@ -386,12 +448,16 @@ class Client(ClientBase):
             if session.output_bytes >= self._gather_bytes and not link.make_room(self._max_queued_bytes):
                 raise OutboxFullError(f"max_queued_bytes: {self._max_queued_bytes} or more bytes wait to be written")
             if properties:
-                session.publish(topic, payload, qos, retain, **properties)
+                session.publish(topic, payload, qos, retain, **properties)  # type: ignore[misc]
             else:
                 session.publish(topic, payload, qos, retain)
             if not link.flush_is_due:
                 link.flush_soon()
             return _WRITTEN
+        if self._feed is not None:
+            stored = _StoredReceipt()
+            self._feed.put(topic, payload, qos, retain, properties).tell(stored, asyncio.get_running_loop())
+            return stored
         self._must_run()
         if not self._has_room():
             raise OutboxFullError(f"{self._session.unfinished + len(self._line)} messages are queued")
@@ -402,7 +468,13 @@ class Client(ClientBase):
         return receipt
 
     async def drain(self) -> None:
-        """Wait until there is room for another message. Raises ConnectionLostError where the client ends."""
+        """Wait until there is room for another message. Raises ConnectionLostError where the client ends.
+
+        With an outbox: until what was published so far is on disk. Raises OutboxError.
+        """
+        if self._feed is not None:
+            await self._feed.outbox.flush()
+            return
         self._must_run()
         await self._wait_for_room(0)
         await asyncio.sleep(0)
@@ -421,8 +493,10 @@ class Client(ClientBase):
             iterable or async iterable, which is read only as there is room. qos, retain: for pairs.
 
         The result says how many were acknowledged, and which were not and why. Where the client ends, nothing more is
-        taken from `items`.
+        taken from `items`. With an outbox it says how many are on disk.
         """
+        if self._feed is not None:
+            return await self._store_many(self._feed, items, qos, retain)
         self._must_run()
         report = PublishReport()
         pending = Pending(report)
@@ -440,6 +514,34 @@ class Client(ClientBase):
             pending.report = PublishReport()  # what is still under way is nobody's
             raise
         return report
+
+    async def _store_many(
+        self, feed: Feed, items: Iterable[Any] | AsyncIterable[Any], qos: int, retain: bool
+    ) -> PublishReport:
+        from .stored import StoredMany
+
+        many = StoredMany(feed, qos, retain)
+
+        async def settle() -> None:
+            if many.latest is not None:
+                with suppress(OutboxError):  # it is in the report
+                    await many.latest
+            many.settle()
+
+        if isinstance(items, AsyncIterable):
+            async for item in items:
+                if many.put(item):
+                    await settle()
+                if many.is_over:
+                    break
+        else:
+            for item in items:
+                if many.put(item):
+                    await settle()
+                if many.is_over:
+                    break
+        await settle()
+        return many.report
 
     async def _publish_all(self, items: Iterable[Any], qos: int, retain: bool, pending: Pending) -> None:
         report = pending.report
@@ -769,8 +871,12 @@ class Client(ClientBase):
                     await self.subscribe(Subscription(wanted, 1))
                 self._answers[correlation] = answered
                 self._update_reading()
-                await self.publish(
-                    topic, payload, qos, **{**properties, "response_topic": wanted, "correlation_data": correlation}
+                await self._send_in_turn(
+                    topic,
+                    payload,
+                    qos,
+                    False,
+                    {**properties, "response_topic": wanted, "correlation_data": correlation},
                 )
                 return await answered
         except TimeoutError:

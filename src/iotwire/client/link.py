@@ -126,7 +126,7 @@ class Link(Stream):
         events = session.buffer_updated(nbytes, now)
         if self._wakeups is not None:
             self._wakeups.note_read(nbytes, now)
-        if events:
+        if events or session.has_changes:
             self._owner._handle(events)
         elif session.output_bytes:
             self.flush_soon()

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from .._message import PublishProperties, properties_of
+from .._message import PublishOptions, PublishProperties, properties_of
 from ..errors import (
     ConnectError,
     ConnectionLostError,
@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "Part",
     "Pending",
+    "PublishOptions",
     "PublishProperties",
     "PublishReport",
     "as_lost",
@@ -66,6 +67,11 @@ class Outcome:
     def is_done(self) -> bool:
         """Whether the message came to its end, good or bad."""
         return self.reason_code is not None or self.error is not None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the outbox has it on disk: then that is what awaiting it, or its end, is about."""
+        return False
 
     # A Waiter, to whom the client tells the end.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..mqtt import PacketType
+
+if TYPE_CHECKING:
+    from ..outbox import OutboxStats
 
 __all__ = ["ClientStats", "Traffic"]
 
@@ -33,6 +37,7 @@ class ClientStats:
     messages_queued: messages to the server that have no final answer yet, or wait to leave; peak_queued: the most ever.
     peak_unread: the most messages that one stream or callback had waiting.
     connections: how often the server has accepted this client. reconnects: how often that was not for the first time.
+    outbox: what is on disk, and what became of it; None without an outbox.
     """
 
     messages_sent: int
@@ -50,3 +55,4 @@ class ClientStats:
     received: Mapping[PacketType, Traffic]
     sent_by_topic: Mapping[str | None, Traffic]
     received_by_topic: Mapping[str | None, Traffic]
+    outbox: OutboxStats | None = None
