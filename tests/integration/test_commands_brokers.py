@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from brokers import Mosquitto, find_program, free_ports
+from iotwire.outbox import Outbox
 
 pytestmark = pytest.mark.broker
 
@@ -68,6 +70,23 @@ def test_a_session_that_is_kept_brings_what_was_missed(mosquitto: Place) -> None
     # What has come, but was not printed, was not acknowledged either.
     assert run(*subscribe, "-C", "1") == b"one\n"
     assert run(*subscribe, "-C", "2") == b"two\nthree\n"
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_an_outbox_is_drained_into_a_broker(mosquitto: Place, version: str, tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    place = ["-h", "127.0.0.1", "-p", str(mosquitto.port), "-V", version]
+    subscribe = [*IOTWIRE, "sub", *place, "-q", "1", "-t", "drained", "-i", f"drained-{version}", "-c"]
+    subscribe += ["-x", "600"] if version == "5" else []
+    run(*subscribe, "-W", "0.5", status=27)
+    with Outbox(path) as outbox:
+        for number in range(60):
+            outbox.put("drained", b"%d" % number, number % 3)
+    drain = [*IOTWIRE, "outbox", str(path), "drain", *place]
+    assert run(*drain) == b"60 delivered, 0 refused, 0 expired, 0 left\n"
+    # mosquitto keeps none of QoS 0 for a client that is away, and sends those of QoS 2 when it has their PUBREL.
+    assert sorted(map(int, run(*subscribe, "-C", "40").split())) == [number for number in range(60) if number % 3]
+    assert run(*drain) == b"0 delivered, 0 refused, 0 expired, 0 left\n"
 
 
 @pytest.mark.parametrize("words", [("pub", "-n"), ("sub",)], ids=" ".join)

@@ -17,7 +17,7 @@ from ..errors import IotwireError
 __all__ = ["main"]
 
 # The rooms, in the order of the help.
-COMMANDS = ("demo", "emulator", "preflight", "probe", "pub", "routes", "sign", "sub")
+COMMANDS = ("demo", "emulator", "outbox", "preflight", "probe", "pub", "routes", "sign", "sub")
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 

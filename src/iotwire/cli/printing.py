@@ -5,13 +5,34 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ..mqtt import Publish
 
-__all__ = ["as_json", "as_text", "describe_message", "printable", "write_out"]
+__all__ = [
+    "PROPERTY_NAMES",
+    "as_json",
+    "as_text",
+    "as_time",
+    "describe_message",
+    "describe_payload",
+    "describe_properties",
+    "printable",
+    "write_out",
+]
 
+# The properties of a PUBLISH that are shown: all that travel with a message. To import the client's own list of them is
+# to import the client.
+PROPERTY_NAMES = (
+    "payload_format_indicator",
+    "message_expiry_interval",
+    "content_type",
+    "response_topic",
+    "correlation_data",
+    "user_properties",
+)
 # What stays as it is in a payload besides what is printable.
 KEPT = frozenset("\n\t")
 
@@ -45,26 +66,36 @@ def as_json(value: object) -> str:
 def describe_message(message: Publish) -> dict[str, Any]:
     """A message as JSON has it. A payload that is no UTF-8 is `payload_base64`, and so is correlation data."""
     found: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": as_time(datetime.now(UTC)),
         "topic": message.topic,
         "qos": int(message.qos),
         "retain": message.retain,
     }
-    payload = bytes(message.payload)
+    given = {name: value for name in PROPERTY_NAMES if (value := getattr(message, name)) not in (None, ())}
+    return found | describe_payload(bytes(message.payload)) | describe_properties(given)
+
+
+def describe_payload(payload: bytes) -> dict[str, Any]:
+    """Whichever is exact: `payload`, a text, or `payload_base64`."""
     try:
-        found["payload"] = payload.decode()
+        return {"payload": payload.decode()}
     except UnicodeDecodeError:
-        found["payload_base64"] = _base64(payload)
-    properties = {
-        name: getattr(message, name)
-        for name in ("payload_format_indicator", "message_expiry_interval", "content_type", "response_topic")
-    }
-    found |= {name: value for name, value in properties.items() if value is not None}
-    if message.correlation_data is not None:
-        found["correlation_data_base64"] = _base64(message.correlation_data)
-    if message.user_properties:
-        found["user_properties"] = [list(pair) for pair in message.user_properties]
+        return {"payload_base64": _base64(payload)}
+
+
+def describe_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties of a PUBLISH as JSON has them."""
+    found = dict(properties)
+    if "correlation_data" in found:
+        found["correlation_data_base64"] = _base64(found.pop("correlation_data"))
+    if "user_properties" in found:
+        found["user_properties"] = [list(pair) for pair in found["user_properties"]]
     return found
+
+
+def as_time(moment: datetime) -> str:
+    """A time in UTC, with milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _base64(data: bytes) -> str:

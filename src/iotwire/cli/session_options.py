@@ -23,6 +23,7 @@ from .properties import read_properties
 from .settings import setting
 
 __all__ = [
+    "ANSWER_TIMEOUT_S",
     "STATUSES",
     "TIMED_OUT",
     "add_session_arguments",
@@ -41,10 +42,18 @@ STATUSES = (
     "Exit status: 0 for success, 1 for failure (no connection, refused, the reader of a pipe has gone), 2 for wrong "
     f"arguments, {TIMED_OUT} where the time of -W is over, 130 after Ctrl-C, 143 after SIGTERM."
 )
+ANSWER_TIMEOUT_S = 30.0
 VERSIONS = {"4": 4, "311": 4, "mqttv311": 4, "5": 5, "mqttv5": 5}
 
 
-def add_session_arguments(parser: argparse.ArgumentParser, *, properties: str) -> None:
+def add_session_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    properties: str,
+    timeout_s: float | None = ANSWER_TIMEOUT_S,
+    timeout_help: str = f"for the connection, and each answer (default: {ANSWER_TIMEOUT_S:g})",
+) -> None:
+    """What `make_client` reads, but for the outbox; --timeout, in seconds, is the command's own to read."""
     group = parser.add_argument_group("MQTT")
     group.add_argument("-i", "--id", metavar="ID", help="client identifier (IOTWIRE_CLIENT_ID; default: a random one)")
     group.add_argument(
@@ -82,14 +91,17 @@ def add_session_arguments(parser: argparse.ArgumentParser, *, properties: str) -
         metavar=("PACKET", "NAME"),
         help=f"a property of MQTT 5, such as -D {properties}",
     )
-    group.add_argument(
-        "--timeout", type=positive, default=30.0, metavar="S", help="for the connection, and each answer (default: 30)"
-    )
+    group.add_argument("--timeout", type=positive, default=timeout_s, metavar="S", help=timeout_help)
     group.add_argument("-d", "--debug", action="store_true", help="say what happens on the standard error output")
 
 
-def make_client(options: argparse.Namespace, route: Route, *, name: str, reconnect: Backoff | None) -> BlockingClient:
-    """The client that the options mean. Leaves with a usage error for options that do not go together."""
+def make_client(
+    options: argparse.Namespace, route: Route, *, name: str, reconnect: Backoff | None, **more: Any
+) -> BlockingClient:
+    """The client that the options mean. Leaves with a usage error for options that do not go together.
+
+    more: arguments of the client that no option is for, or that win over one.
+    """
     version = VERSIONS[options.mqtt_version]
     if version == 4 and (options.property or options.session_expiry_interval is not None):
         options.parser.error("--property and --session-expiry-interval are of MQTT 5, and -V 4 is 3.1.1")
@@ -105,8 +117,7 @@ def make_client(options: argparse.Namespace, route: Route, *, name: str, reconne
         clean_start=not options.disable_clean_session,
         will=_make_will(options),
         reconnect=reconnect,
-        connect_timeout_s=options.timeout,
-        **connect,
+        **{"connect_timeout_s": options.timeout} | connect | more,
     )
 
 
