@@ -41,7 +41,7 @@ def qos_of(number: int) -> int:
 
 async def publish(path: str, route: Broker, run: str, *, drains: bool) -> None:
     async with Client(route, "publisher", **options(path)) as client:
-        while drains and client.stats().outbox.messages:  # type: ignore[union-attr]
+        while drains and client.stats().outbox.messages:  # type: ignore[union-attr]  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for numbers in () if drains else ranges():
             receipts = [client.publish_nowait("k", f"{run}:{each}".encode(), qos_of(each)) for each in numbers]

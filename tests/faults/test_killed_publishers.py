@@ -11,6 +11,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -34,7 +35,7 @@ class Publisher:
         self._words = words
         self.stored: list[str] = []
 
-    async def __aenter__(self) -> Publisher:
+    async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAM), *self._words, stdout=asyncio.subprocess.PIPE
         )
@@ -60,7 +61,7 @@ class Publisher:
 
 async def run_with(broker: Mosquitto, kind: str, fault: str, outbox: Path) -> tuple[list[str], Counter[str]]:
     """What was stored, and how often each message arrived."""
-    chance = random.Random(f"{kind} {fault}")  # noqa: S311 -- the same in every run
+    chance = random.Random(f"{kind} {fault}")
     arrived: Counter[str] = Counter()
     stored: list[str] = []
     async with (
