@@ -18,7 +18,7 @@ RUN := $(VENV)/bin/python
 SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
-.PHONY: help environment demo test check lint lint-workflows format types bench bench-compare bench-clients bench-https bench-tls bench-tokens bench-signing bench-wss bench-resumption sanitize faults fuzz coverage test-freethreaded
+.PHONY: help environment demo test check lint lint-workflows format types bench bench-compare bench-clients bench-https bench-tls bench-tokens bench-outbox bench-signing bench-wss bench-resumption sanitize faults fuzz coverage test-freethreaded
 .PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm release-check bench-arm bench-check footprint brokers clean
 .DEFAULT_GOAL := help
 
@@ -72,6 +72,9 @@ bench-https: $(VENV)/.bench ## publishing over HTTPS against requests and botoco
 
 bench-tokens: $(VENV)/.dev ## tokens of custom authorizers: signing against cryptography, user names against urllib
 	$(RUN) benchmarks/tokens.py $(ARGUMENTS)
+
+bench-outbox: $(VENV)/.bench ## messages kept on disk: bytes written and waits for it, against mqttium's and ohmqtt's stores
+	$(RUN) benchmarks/outbox.py $(ARGUMENTS)
 
 bench-wss: $(VENV)/.bench ## what WebSockets add to a message over plain TLS
 	$(RUN) benchmarks/wss.py $(ARGUMENTS)
