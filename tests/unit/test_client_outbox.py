@@ -347,6 +347,36 @@ async def test_an_outbox_gives_its_messages_to_one_client(path: Path) -> None:
 
 
 @asynchronous
+async def test_a_start_that_is_cancelled_or_comes_twice_leaves_the_outbox_as_it_was(path: Path) -> None:
+    outbox = Outbox(path)
+    async with no_server() as nowhere:
+        client = storing(nowhere, "c", outbox=outbox)
+        starting = asyncio.create_task(client.start())
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectError, match="connecting, already"):
+            await client.start()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert not outbox.is_open
+        async with client:
+            with pytest.raises(ConnectError, match="connecting, already"):
+                await client.start()
+            await client.publish("a", b"1", 1)
+        assert not outbox.is_open
+
+
+def test_the_blocking_client_begins_again_while_its_outbox_gives_messages(path: Path) -> None:
+    with scripted_threads.scripted(scripted_threads.serve_all) as route, Outbox(path) as outbox:
+        client = storing_blocking(route, "c", outbox=outbox, max_in_flight=1)
+        for number in range(30):
+            with client:
+                client.publish_many([("a", b"%d" % number)] * 5, qos=1)
+        with client:
+            scripted_threads.until(lambda: client.stats().outbox.messages == 0)
+
+
+@asynchronous
 async def test_closing_waits_for_what_is_in_flight_and_for_no_more(path: Path) -> None:
     taking = Taking()
     patient = partial(Client, max_in_flight=5, drain_timeout_s=10)

@@ -147,7 +147,7 @@ class BlockingClient(ClientBase):
 
     def _prepare(self) -> None:
         self._lock: Any = threading.RLock()
-        self._closing = threading.RLock()  # one thread disconnects at a time
+        self._closing = threading.RLock()  # one thread starts it, or ends it, at a time
         self._turn = _Turn(self)
         self._wire: Wire | None = None
         self._thread: threading.Thread | None = None
@@ -186,13 +186,14 @@ class BlockingClient(ClientBase):
 
     def _start(self) -> ThreadWaiter:
         """Start the client; what is returned is told the first CONNACK, or why there was none."""
-        with self._lock:
+        with self._closing:
             if self._thread is not None and self._thread.is_alive():
                 raise ConnectError("this client is connected, or connecting, already")
             if self._feed is not None:
-                self._feed.open()
+                self._feed.open()  # without the lock, which the outbox's thread may be waiting for
             try:
-                return self._start_thread()
+                with self._lock:
+                    return self._start_thread()
             except BaseException:
                 self._close_feed()
                 raise

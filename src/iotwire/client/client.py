@@ -92,12 +92,13 @@ class Client(ClientBase):
     """
 
     # A thousand idle clients of one process are to cost little: no dict for each, and no queue before it is needed.
-    __slots__ = ("_gather_bytes", "_link", "_loop", "_opened", "_pump_timer", "_supervisor")
+    __slots__ = ("_gather_bytes", "_is_starting", "_link", "_loop", "_opened", "_pump_timer", "_supervisor")
 
     def _prepare(self) -> None:
         self._loop: asyncio.AbstractEventLoop
         self._link: Link | None = None
         self._gather_bytes = min(GATHER_BYTES, self._max_queued_bytes)
+        self._is_starting = False  # the outbox is being opened
         self._supervisor: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[ConnAck] | None = None
         self._pump_timer: asyncio.TimerHandle | None = None
@@ -141,11 +142,15 @@ class Client(ClientBase):
 
     async def _start(self) -> asyncio.Future[ConnAck]:
         """Start the client; what is returned has the first CONNACK, or why there was none."""
-        if self._supervisor is not None and not self._supervisor.done():
+        if self._is_starting or (self._supervisor is not None and not self._supervisor.done()):
             raise ConnectError("this client is connected, or connecting, already")
         self._loop = asyncio.get_running_loop()
         if self._feed is not None:
-            await asyncio.to_thread(self._feed.open)
+            self._is_starting = True
+            try:
+                await self._open_feed(self._feed)
+            finally:
+                self._is_starting = False
         self._begin()
         first: asyncio.Future[ConnAck] = self._loop.create_future()
         self._supervisor = self._loop.create_task(self._supervise(first))
@@ -158,6 +163,16 @@ class Client(ClientBase):
         self._supervisor.cancel()
         await asyncio.wait([self._supervisor])
         await self._close_feed()
+
+    async def _open_feed(self, feed: Feed) -> None:
+        opening = asyncio.ensure_future(asyncio.to_thread(feed.open))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the thread goes on all the same
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                await self._close_feed()
+            raise
 
     async def _close_feed(self) -> None:
         if self._feed is not None:

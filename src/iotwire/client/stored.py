@@ -173,15 +173,17 @@ class Feed:
             return
         self._is_asked = False
         self._is_taking = True
-        for message in messages:
-            held = self._held.get(message.id)
-            if held is not None:
-                held.is_taken = True
-                if held.is_over:
-                    self.note_end(held)
-            else:
-                self._submit(message)
-        self._is_taking = False
+        try:
+            for message in messages:
+                held = self._held.get(message.id)
+                if held is not None:
+                    held.is_taken = True
+                    if held.is_over:
+                        self.note_end(held)
+                else:
+                    self._submit(message)
+        finally:
+            self._is_taking = False
         self.keep_changes()
         client._update_reading()
         self.ask()
