@@ -25,7 +25,8 @@ from packaging.utils import parse_wheel_filename
 ARM_MACHINES = ("aarch64", "armv7l", "armv6l")
 MAXIMUM_X86_64_BYTES = 1_000_000
 # A gateway's flash holds what was unpacked. The MQTT codec, which others build on, is to stay under a megabyte of it
-# (benchmarks/footprint.py); the other codecs, the routes, the clients, the outbox, the emulator and the command line come on top.
+# (benchmarks/footprint.py); the other codecs, the routes, the clients, the outbox, the emulator and the command line
+# come on top.
 MAXIMUM_UNPACKED_ARM_BYTES = 2_500_000
 
 ELF_MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64", "armv7l": "EM_ARM", "armv6l": "EM_ARM"}

@@ -129,7 +129,7 @@ A_MODULE = f"iotwire/{MODULES[0]}.cpython-313-x86_64-linux-gnu.so"
         (
             LINUX_ARM64,
             lambda files: files.update({"iotwire/big.bin": bytes(2_500_000)}),
-            "unpacked, are more than 2300000",
+            "unpacked, are more than 2500000",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
