@@ -287,7 +287,7 @@ async def test_a_certificate_that_is_missing_for_a_moment_is_waited_for(
     ):
         os.rename(device.cert, tmp_path / "away")
         await client.publish("a", b"drop", 1)
-        await until(lambda: "was refused" in caplog.text)
+        await until(lambda: "state=refused" in caplog.text)
         os.rename(tmp_path / "away", device.cert)
         await client.publish("a", b"here again", 1)
     assert "cannot use the certificate" in caplog.text

@@ -50,6 +50,7 @@ from .backoff import Backoff, Retries, is_refusal
 from .inbox import Distributor
 from .options import dead_link_timeout, in_range, positive, times_of_steps
 from .outcomes import REASONS, describe_reason, make_refusal
+from .states import State, log_state
 from .stats import ClientStats, Traffic
 from .subscriptions import Subscriptions
 
@@ -457,6 +458,11 @@ class ClientBase(ABC):
 
     def _end(self, error: IotwireError | None) -> None:
         """The client is over, and everything that waits fails. None: this side wanted it."""
+        if error is None:
+            self._note(logging.INFO, "closed")
+        else:  # `connect` raises what keeps a client from its first connection: no need to alarm twice
+            was_started = self._has_connected or self._wait_for_server
+            self._note(logging.ERROR if was_started else logging.INFO, "gave_up", error)
         self._is_running = self._is_direct = False
         self._end_message = "this client closed the connection" if error is None else str(error)
         self._end_code = getattr(error, "reason_code", None) if isinstance(error, ConnectionLostError) else None
@@ -497,6 +503,12 @@ class ClientBase(ABC):
         if self._is_closing and self._is_drained:
             self._tell_drained()
 
+    def _note(
+        self, level: int, state: State, reason: BaseException | None = None, delay_s: float | None = None
+    ) -> None:
+        """Log a change of state."""
+        log_state(level, state, self.client_id, getattr(self._route, "host", None), delay_s, reason)
+
     def _tell_drained(self) -> None:
         """There is nothing, or no use, to wait for any more."""
         if self._drained is not None and not self._drained.done():
@@ -521,6 +533,7 @@ class ClientBase(ABC):
 
     def _make_attempt(self) -> Attempt:
         """What one connection needs. Reads files, or more: in a thread other than the event loop's."""
+        self._note(logging.INFO, "connecting")
         return self._route.prepare(self._clock.now() if self._route.is_signed else datetime.now(UTC))
 
     def _learns_from(self, error: ConnectError) -> bool:
@@ -538,7 +551,7 @@ class ClientBase(ABC):
     def _renew(self) -> None:
         """End the connection for another one. What is not acknowledged is sent again on that."""
         if self._session.is_connected and not self._is_closing:
-            _log.info("%s connects anew before the service ends this connection", self.client_id)
+            self._note(logging.INFO, "renewing")  # before the service ends this connection
             self._is_renewing = True
             self._session.disconnect(Disconnect())
             self._handle(self._session.take_events())
@@ -546,6 +559,7 @@ class ClientBase(ABC):
     def _next_attempt_in(self, retries: Retries, error: BaseException | None, began: float) -> float | None:
         """How many seconds to wait before the next attempt; None for none. began: when the latest one did."""
         now = self._now()
+        was_open = self._opened_at is not None
         lasted_s = 0.0 if self._opened_at is None else now - self._opened_at
         self._opened_at = None
         if self._made_progress:
@@ -562,9 +576,9 @@ class ClientBase(ABC):
         if self._limits is not None and self._limits.connect_interval_s is not None:
             delay_s = max(delay_s, max(began, self._asked_at or began) + self._limits.connect_interval_s - now)
         if is_refusal(error):
-            _log.error("%s was refused, next attempt in %.1f s: %s", self.client_id, delay_s, error)
+            self._note(logging.ERROR, "refused", error, delay_s)
         else:
-            _log.warning("%s is not connected, next attempt in %.1f s: %s", self.client_id, delay_s, error)
+            self._note(logging.WARNING, "lost" if was_open else "waiting", error, delay_s)
         return delay_s
 
     def _on_connack(self, connack: ConnAck) -> None:
@@ -574,6 +588,7 @@ class ClientBase(ABC):
         if self._has_connected:
             self._reconnects += 1
         self._has_connected = True
+        self._note(logging.INFO, "connected")
         if self._pacer is not None and (again := self._session.unfinished):
             for _ in range(again):  # they have left already
                 self._pacer.spend(self._session.unfinished_bytes // again, self._now())
