@@ -54,10 +54,12 @@ LAYERS = [
         "outbox",
         "proxy",
         "route",
+        "service",
         "signing",
+        "systemd",
     },
     {"transport"},
-    {"client", "https", "preflight", "probe"},
+    {"client", "https", "metrics", "preflight", "probe"},
     {"providers"},
     {"adapters", "emulator", "cli", "__main__"},
 ]
