@@ -119,8 +119,13 @@ class _Signals:
     def begin(self, stop: Callable[[], object] | None) -> None:
         """From here on a signal is to do this; None for nothing, because all is ending anyway."""
         self._stop = stop
-        if stop is not None and self._received is not None:
-            stop()  # it came just before
+        if self._received is not None:  # it came just before
+            self._stop_once()
+
+    def _stop_once(self) -> None:
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -149,5 +154,4 @@ class _Signals:
         with contextlib.suppress(RuntimeError):  # there are too many: it goes without the bound
             guard.start()
         systemd.stopping()
-        if self._stop is not None:
-            self._stop()
+        self._stop_once()
