@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,22 +160,27 @@ service.run_blocking(main)
 
 @pytest.mark.parametrize("kind", SENDING)
 def test_a_client_delivers_what_it_has_and_says_goodbye(manager: Manager, kind: str) -> None:
+    """A thread that is interrupted in the midst of reading or writing goes on with another connection."""
     seen: list[Any] = []
     may_answer = threading.Event()
 
     def script(peer: scripted_threads.Peer) -> None:
         peer.accept()
-        publish = peer.expect(Publish)
-        scripted_threads.happened(may_answer)
-        peer.answer(publish)
+        if peer.number == 0:
+            publish = peer.expect(Publish)
+            scripted_threads.happened(may_answer)
+            with suppress(ConnectionError):
+                peer.answer(publish)
         seen.extend(peer.answer_until_close())
 
     with scripted_threads.scripted(script) as route, program(manager, SENDING[kind], route.port) as process:
         process.send_signal(signal.SIGTERM)
         scripted_threads.until(lambda: "STOPPING=1" in manager.told())
         may_answer.set()
-        assert ended(process) == (0, [], "")
-    assert [type(each) for each in seen] == [Disconnect]
+        status, _, errors = ended(process)
+        assert (status, "before" in errors) == (0, False), errors  # "... was closed before 1 messages were delivered"
+    assert isinstance(seen[-1], Disconnect)
+    assert len(seen) == 1 or kind == "threads"
 
 
 # Programs that do not end, each in a way of its own.
@@ -336,24 +342,24 @@ service.run(main)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to make a namespace")
 @pytest.mark.parametrize("kind", ["ends", "goes on"])
-def test_it_is_fine_as_process_1_of_a_container(manager: Manager, kind: str) -> None:
+def test_it_is_fine_as_process_1_of_a_container(kind: str) -> None:
     """There a signal that nobody handles does nothing at all, and so does one that is sent to oneself again."""
-    probe = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False)
-    if probe.returncode:
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no namespaces can be made here")
     text = """
 async def main():
     say("ready" if os.getpid() == 1 else "not 1")
     while True:
-        try:
+        with suppress(*([asyncio.CancelledError] if sys.argv[1] == "goes on" else [])):
             await asyncio.sleep(60)
-        finally:
-            if sys.argv[1] == "goes on":
-                continue
 
 service.run(main, stop_timeout_s=0.3)
 """
-    command = ["unshare", "--pid", "--fork", sys.executable, "-c", HEAD + text, kind]
+    command = [*unshare, sys.executable, "-c", HEAD + text, kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
