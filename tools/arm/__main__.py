@@ -71,7 +71,7 @@ def _test(board: Board, wheel: Path, kinds: list[str]) -> int:
     install(board, python, f"{wheel}[{','.join(board.extras)}]")
     tree = place / "tree"
     # The sources are read by a test of the layers; the modules that run are the installed ones.
-    for folder in ("tests", "ext", "src", "tools"):
+    for folder in ("tests", "ext", "src", "tools", "examples"):
         shutil.copytree(
             ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__")
         )
