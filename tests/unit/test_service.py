@@ -220,9 +220,11 @@ time.sleep(60)
 """,
     "a call that goes on": """
 def main():
-    say("ready")
+    words = ["ready"]
     while True:
         with suppress(KeyboardInterrupt):
+            if words:
+                say(words.pop())
             time.sleep(60)
 
 service.run_blocking(main, stop_timeout_s=float(sys.argv[1]))
