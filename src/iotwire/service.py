@@ -12,8 +12,9 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -57,7 +58,8 @@ def run(
 def run_blocking(main: Callable[[], T], *, stop_timeout_s: float = 15.0) -> T | None:
     """The same for a program of threads, whose main thread the first signal interrupts as Ctrl-C does.
 
-    For the watchdog `main` has a `systemd.Watchdog` of its own.
+    As with Ctrl-C, a signal that comes in the very moment in which the thread begins to wait is seen when that wait is
+    over: give waits a time. For the watchdog `main` has a `systemd.Watchdog` of its own.
     """
     with _Signals(stop_timeout_s) as signals:
         try:
@@ -82,19 +84,40 @@ async def _serve(main: Callable[[], Coroutine[Any, Any, T]], signals: _Signals, 
     if signals.received() is not None:
         return None  # it came before there was anything to end
     loop = asyncio.get_running_loop()
-    work = loop.create_task(main())
-    alive = loop.create_task(watchdog.keep())
-    signals.begin(lambda: loop.call_soon_threadsafe(work.cancel))
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if signals.received() is None or not work.cancelled():
-            raise
-        signals.log_end()
-        return None
-    finally:
-        signals.begin(None)
-        alive.cancel()
+    with _woken_by_signals(loop):
+        work = loop.create_task(main())
+        alive = loop.create_task(watchdog.keep())
+        signals.begin(lambda: loop.call_soon_threadsafe(work.cancel))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if signals.received() is None or not work.cancelled():
+                raise
+            signals.log_end()
+            return None
+        finally:
+            signals.begin(None)
+            alive.cancel()
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """A signal that comes just before a loop begins to wait would be noticed when that wait is over; now it ends it."""
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        if before != -1:  # uvloop has its own
+            signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        loop.add_reader(reading, reading.recv, 4096)
+        try:
+            yield
+        finally:
+            loop.remove_reader(reading)
+            now = signal.set_wakeup_fd(-1)
+            if now != writing.fileno():
+                signal.set_wakeup_fd(now, warn_on_full_buffer=False)
 
 
 class _Signals:

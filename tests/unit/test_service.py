@@ -373,6 +373,23 @@ service.run(main, stop_timeout_s=0.3)
             process.kill()
 
 
+def wakeup_fd() -> int:
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    return descriptor
+
+
+@pytest.mark.parametrize("loop_factory", list(LOOPS.values()), ids=list(LOOPS))
+def test_a_signal_wakes_a_loop_that_was_about_to_wait(loop_factory: Any) -> None:
+    """Without a descriptor to write to, one that comes at that moment waited for whatever else would wake the loop."""
+
+    async def main() -> int:
+        return wakeup_fd()
+
+    assert service.run(main, loop_factory=loop_factory) not in (None, -1)
+    assert wakeup_fd() == -1
+
+
 # How it is called.
 
 
