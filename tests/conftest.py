@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -40,6 +41,16 @@ collect_ignore_glob = (
 # of Ctrl-C would wait for something that nobody hears.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """A command that a test calls in this process sets up its log, and goes on to the next test otherwise."""
+    log = logging.getLogger("iotwire")
+    level, handlers, propagates = log.level, log.handlers[:], log.propagate
+    yield
+    log.setLevel(level)
+    log.handlers[:], log.propagate = handlers, propagates
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ PACKED_IN = {
     "random": "python3-math",
     "secrets": "python3-netclient",
     "shlex": "python3-shell",
+    "shutil": "python3-shell",
     "socket": "python3-io",
     "sqlite3": "python3-sqlite3",
     "ssl": "python3-io",

@@ -24,13 +24,16 @@ FILES:${PN}-client = " \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/endpoint.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/https \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/limits.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/metrics.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/outbox \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/preflight.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/probe \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/providers \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/proxy.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/route.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/service.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/signing.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/systemd.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/transport \
 "
 
