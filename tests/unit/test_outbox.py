@@ -133,11 +133,12 @@ def test_what_is_done_is_gone_and_what_is_not_comes_again(path: Path) -> None:
     outbox = Outbox(path)
     with outbox:
         put_all(outbox, list("abcdef"))
+        outbox.attach("client")
         messages = take(outbox, 4)
         outbox.done(messages[1].id)
         outbox.done(messages[3].id)
         outbox.done(messages[3].id)  # once is enough
-        outbox.rewind()
+        outbox.detach("client")
         assert topics_of(take(outbox, 4)) == list("acef")
         assert (outbox.stats().messages, outbox.stats().delivered) == (4, 2)
     with outbox:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from iotwire import service
 from iotwire.errors import EncodeError, IotwireError
 from iotwire.mqtt import Disconnect, Publish
 from scripted import LOOPS
+from service_manager import Manager
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals as they are on Linux")
 
@@ -38,26 +38,9 @@ def say(*words):
 """
 
 
-class Manager:
-    """In the service manager's place: what it was told."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(path))
-        self.socket.setblocking(False)
-        self.path = path
-
-    def told(self) -> list[str]:
-        found = []
-        with suppress(BlockingIOError):
-            while True:
-                found.append(self.socket.recv(65536).decode())
-        return found
-
-
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(tmp_path / "notify")
+    made = Manager(str(tmp_path / "notify"))
     with made.socket:
         yield made
 
@@ -66,7 +49,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def program(manager: Manager, text: str, *arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A program that runs, and has said "ready"."""
     command = [sys.executable, "-c", HEAD + text, *map(str, arguments)]
-    variables = {**os.environ, "NOTIFY_SOCKET": str(manager.path), **environment}
+    variables = {**os.environ, "NOTIFY_SOCKET": manager.address, **environment}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables) as process:
         try:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,25 +17,9 @@ import pytest
 
 from iotwire import systemd
 from scripted import asynchronous
+from service_manager import Manager
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is for Linux")
-
-
-class Manager:
-    """The other end: what it was told, in order."""
-
-    def __init__(self, address: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + address[1:] if address[0] == "@" else address)
-        self.socket.setblocking(False)
-        self.address = address
-
-    def told(self) -> list[str]:
-        found = []
-        with suppress(BlockingIOError):
-            while True:
-                found.append(self.socket.recv(65536).decode())
-        return found
 
 
 @pytest.fixture(params=["a path", "an abstract socket"])

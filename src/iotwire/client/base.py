@@ -388,10 +388,9 @@ class ClientBase(ABC):
 
         They stay with this client, and go out when it connects again. Those of an outbox are not among them.
         """
-        feed = self._feed
-        messages = self._session.undelivered(None if feed is None else lambda each: not feed.holds(each.context))
+        messages = self._session.undelivered(lambda each: not self._is_on_disk(each.context))
         for queued in self._line:
-            if feed is not None and feed.holds(queued.waiter):
+            if self._is_on_disk(queued.waiter):
                 continue
             topic, payload, qos, retain = queued.arguments
             messages.append(Publish(topic, payload, qos=qos, retain=retain, **queued.properties))
@@ -467,17 +466,16 @@ class ClientBase(ABC):
         self._end_message = "this client closed the connection" if error is None else str(error)
         self._end_code = getattr(error, "reason_code", None) if isinstance(error, ConnectionLostError) else None
         self._end_cause = None if error is None else error.__cause__
-        feed = self._feed
         for delivery in self._session.deliveries():
             waiter = delivery.context
-            if waiter is None or (feed is not None and feed.holds(waiter)):
+            if waiter is None or self._is_on_disk(waiter):
                 continue
             delivery.context = None
             if not waiter.done():
                 waiter.set_exception(self._make_lost_error())
         for queued in self._line:
             waiter = queued.waiter
-            if waiter is None or (feed is not None and feed.holds(waiter)):
+            if waiter is None or self._is_on_disk(waiter):
                 continue
             queued.waiter = None
             if not waiter.done():
@@ -493,6 +491,10 @@ class ClientBase(ABC):
         self._answers.clear()
         self._distributor.end(None if error is None else self._make_lost_error)
         self._tell_drained()  # nothing more is acknowledged
+
+    def _is_on_disk(self, waiter: Any) -> bool:
+        """Whether the message that this waits for is in the outbox: then it outlives the client."""
+        return self._feed is not None and self._feed.holds(waiter)
 
     @property
     def _is_drained(self) -> bool:

@@ -394,12 +394,8 @@ class Outbox:
             self._counts["refused" if is_refused else "delivered"] += 1
             self._forget_message(message_id, size)
 
-    def rewind(self) -> None:
-        """What was taken and is not done is to be taken again; nobody waits for messages any more."""
-        with self._lock:
-            self._rewind()
-
     def _rewind(self) -> None:
+        """What was taken and is not done is to be taken again; nobody waits for messages any more."""
         self._demand = None
         self._rewinds += 1
         for message_id in list(self._taken):

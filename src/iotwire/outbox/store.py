@@ -20,6 +20,7 @@ from ..errors import OutboxError
 from .state import Change, SessionState
 
 __all__ = [
+    "IN_USE",
     "PRIORITIES",
     "Row",
     "Store",
@@ -389,10 +390,11 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+IN_USE = "another process has this outbox open, and an outbox has one writer"
 # Of SQLite's errors, those that a file is not to blame for; what is said of them, or None for SQLite's own words.
 CIRCUMSTANCES = {
-    sqlite3.SQLITE_BUSY: "another process has this outbox open, and an outbox has one writer",
-    sqlite3.SQLITE_LOCKED: "another process has this outbox open, and an outbox has one writer",
+    sqlite3.SQLITE_BUSY: IN_USE,
+    sqlite3.SQLITE_LOCKED: IN_USE,
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_CANTOPEN: None,
     sqlite3.SQLITE_IOERR: None,

@@ -21,7 +21,7 @@ from typing import Self
 from ..errors import OutboxError
 from .message import ViewedMessage, view_of
 from .recovery import mend_schema, read_whole
-from .store import claim, examine, explain, is_damage, release, totals_of
+from .store import IN_USE, claim, examine, explain, is_damage, release, totals_of
 
 __all__ = ["OutboxView"]
 
@@ -132,9 +132,7 @@ class OutboxView:
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, LOCK_BYTES, LOCK_FIRST)
             except (BlockingIOError, PermissionError):
-                raise OutboxError(
-                    f"{self.path}: another process has this outbox open, and an outbox has one writer"
-                ) from None
+                raise OutboxError(f"{self.path}: {IN_USE}") from None
             beginning = os.pread(descriptor, len(MAGIC), 0)
         except OSError as error:
             raise OutboxError(f"{self.path}: {error.strerror}") from error
