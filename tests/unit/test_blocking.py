@@ -1457,6 +1457,25 @@ def test_keyboard_interrupt_while_connecting_and_disconnecting_ends_both() -> No
         assert [each.payload for each in client.disconnect()] == [b"x"]
 
 
+def test_keyboard_interrupt_in_the_moment_it_is_connected_says_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Any] = []
+
+    def script(peer: Peer) -> None:
+        peer.accept()
+        taken.extend(peer.answer_until_close())
+
+    def be_interrupted(waiter: Any, timeout_s: float | None) -> None:
+        until(lambda: client.is_connected)
+        raise KeyboardInterrupt
+
+    with scripted(script) as route, nothing_left():
+        client = one_connection(route, "a")
+        monkeypatch.setattr(blocking.ThreadWaiter, "sleep", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.connect()
+    assert [type(packet) for packet in taken] == [Disconnect]
+
+
 def test_an_interrupt_just_after_something_was_read_gives_the_connection_up_rather_than_bytes() -> None:
     if not blocking.Watch.can_be_told:
         pytest.skip("no call reads for itself here")

@@ -83,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
         try:
             if outbox.stats().messages:
                 tell_route(route)
-                client.connect()
-                log.info("connected as %s, security: %s", client.client_id, client.security)
                 try:
+                    client.connect()
+                    log.info("connected as %s, security: %s", client.client_id, client.security)
                     is_in_time = _watch(client, outbox, ends_at)
                 finally:
                     client.disconnect()

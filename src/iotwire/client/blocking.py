@@ -231,10 +231,8 @@ class BlockingClient(ClientBase):
                 first.sleep(None)
             connack: ConnAck = first.result()
         except BaseException as error:
-            if not isinstance(error, IotwireError):  # KeyboardInterrupt
-                with self._lock:
-                    self._is_closing = True
-                    self._wakeup.wake()
+            if not isinstance(error, IotwireError):  # KeyboardInterrupt, and it may be connected by now
+                self._leave(Disconnect())
             assert self._thread is not None
             self._thread.join(self._close_timeout_s)
             self._close_feed()
@@ -266,12 +264,7 @@ class BlockingClient(ClientBase):
                 with contextlib.suppress(RequestTimeoutError):
                     self._wait(drained, monotonic() + self._drain_timeout_s)
         finally:
-            with self._lock, self._turn:
-                self._drained = None
-                if self._session.is_connected:
-                    self._session.disconnect(farewell)
-                    self._handle(self._session.take_events())
-                self._wakeup.wake()
+            self._leave(farewell)
         if thread is not threading.current_thread():
             thread.join(self._close_timeout_s + 1)
         if thread.is_alive():  # resolving a name, or connecting: it ends by itself, and does nothing more
@@ -281,6 +274,16 @@ class BlockingClient(ClientBase):
         if undelivered:
             _log.warning("%s was closed before %d messages were delivered", self.client_id, len(undelivered))
         return undelivered
+
+    def _leave(self, farewell: Disconnect) -> None:
+        """Send DISCONNECT where there is a connection, and let the client's thread end."""
+        with self._lock, self._turn:
+            self._drained = None
+            self._is_closing, self._is_direct = True, False
+            if self._session.is_connected:
+                self._session.disconnect(farewell)
+                self._handle(self._session.take_events())
+            self._wakeup.wake()
 
     def _end(self, error: IotwireError | None) -> None:
         super()._end(error)
