@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,10 @@ class EndpointRoute(Route):
     @property
     def protocol(self) -> str:
         return self.row.protocol
+
+    @property
+    def server(self) -> str:
+        return self.server_name  # whatever port and protocol it is reached by
 
     @property
     def limits(self) -> AwsIotLimits:
@@ -323,6 +328,7 @@ class Broker(Route):
     ) -> None:
         self.host = read_host(host)
         self.port = read_port(port)
+        self._tls_setting = tls
         self._tls = self._plan_tls(tls)
         self._username = username
         self._password = password.encode() if isinstance(password, str) else password
@@ -346,6 +352,20 @@ class Broker(Route):
     @property
     def protocol(self) -> str:
         return "mqtt" if self._path is None else "ws" if self._tls is None else "wss"
+
+    @property
+    def interface(self) -> str | None:
+        return self._interface
+
+    def moved_to(self, host: str, port: int | None) -> Broker | None:
+        moved = copy.copy(self)
+        try:
+            moved.host = read_host(host)
+            moved.port = self.port if port is None else read_port(port)
+            moved._tls = moved._plan_tls(self._tls_setting)  # the certificate is to be that server's
+        except RouteError:
+            return None
+        return moved
 
     def prepare(self, now: datetime) -> Attempt:  # noqa: ARG002 -- nothing here depends on the time
         return Attempt(

@@ -148,6 +148,26 @@ class Route(ABC):
         """What is spoken: "mqtt", "wss" for MQTT over WebSockets (without TLS "ws"), or "https" for HTTP/1.1."""
 
     @property
+    def server(self) -> str:
+        """Where a session is that is begun over this route: routes that have the same lead to one server.
+
+        This stands in log lines and statistics, too. A route of your own may name its server as it likes.
+        """
+        return f"{getattr(self, 'host', '')}:{getattr(self, 'port', '')}"
+
+    @property
+    def interface(self) -> str | None:
+        """The network interface that it leaves by, None where the routing table has the choice."""
+        return None
+
+    def moved_to(self, host: str, port: int | None) -> Route | None:  # noqa: ARG002 -- see `Broker`
+        """The same route to another server, which this one's has named (MQTT 5.0, 4.13); None where that is no use.
+
+        port: None for the same one.
+        """
+        return None
+
+    @property
     def limits(self) -> AwsIotLimits | None:
         """What the service allows one connection beyond what its CONNACK can tell; None where nothing is known."""
         return None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from iotwire.transport.steps import Progress
 from iotwire.transport.tcp import connect_tcp, interleave, watch_link
 from scripted import Peer, asynchronous, one_connection, scripted
 
@@ -33,7 +34,7 @@ async def test_localhost_is_found_on_whichever_family_listens(family: int, addre
     with listener:
         if address not in {info[4][0] for info in socket.getaddrinfo("localhost", 0)}:
             pytest.skip(f"localhost is not {address} here")
-        with await connect_tcp("localhost", listener.getsockname()[1]) as connected:
+        with await connect_tcp("localhost", listener.getsockname()[1], Progress(20)) as connected:
             assert connected.getpeername()[0] == address
             assert connected.proto == socket.IPPROTO_TCP  # or asyncio would leave Nagle's algorithm on
 
@@ -43,9 +44,9 @@ async def test_a_failure_on_every_address_is_the_first_ones() -> None:
     with listen(socket.AF_INET, "127.0.0.1") as listener:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        await connect_tcp("127.0.0.1", port)
+        await connect_tcp("127.0.0.1", port, Progress(20))
     with pytest.raises(socket.gaierror):
-        await connect_tcp("no-such-host.invalid", port)
+        await connect_tcp("no-such-host.invalid", port, Progress(20))
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -53,7 +54,7 @@ async def test_a_failure_on_every_address_is_the_first_ones() -> None:
 async def test_a_connect_that_is_cancelled_leaves_no_socket(turns: int) -> None:
     """An unclosed socket is a ResourceWarning, and those are errors here."""
     with listen(socket.AF_INET, "127.0.0.1") as listener:
-        connecting = asyncio.create_task(connect_tcp("127.0.0.1", listener.getsockname()[1]))
+        connecting = asyncio.create_task(connect_tcp("127.0.0.1", listener.getsockname()[1], Progress(20)))
         for _ in range(turns):
             await asyncio.sleep(0)
         connecting.cancel()

@@ -25,6 +25,7 @@ from iotwire.transport import open_stream
 from iotwire.transport import resolver as resolver_room
 from iotwire.transport.explain import alert_of, describe_end
 from iotwire.transport.resolver import MOST_THREADS, resolve_blocking
+from iotwire.transport.steps import Progress
 from iotwire.transport.tcp import Uplink
 from iotwire.transport.tls import TlsContexts
 from networks import (
@@ -85,11 +86,11 @@ def test_a_resolver_that_stalls_is_left_to_itself(
 def test_lookups_that_stall_are_bounded_in_number_and_the_others_come_in_their_turn(
     stalling_resolver: threading.Event,
 ) -> None:
-    callers = [InThread(resolve_blocking, "gateway.example", 1883, 60.0) for _ in range(3 * MOST_THREADS)]
+    callers = [InThread(resolve_blocking, "gateway.example", 1883, Progress(60.0)) for _ in range(3 * MOST_THREADS)]
     until(lambda: len(resolver_room._resolver._waiting) == 2 * MOST_THREADS)
     assert our_threads().count("iotwire resolver") == MOST_THREADS
     with pytest.raises(TimeoutError):
-        resolve_blocking("gateway.example", 1883, 0.01)
+        resolve_blocking("gateway.example", 1883, Progress(0.01))
     assert len(resolver_room._resolver._waiting) == 2 * MOST_THREADS  # the one that was given up is not among them
     stalling_resolver.set()
     for each in callers:
@@ -104,21 +105,21 @@ def test_a_system_that_gives_no_thread_is_an_error_and_keeps_nothing(monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(OSError, match="can't start new thread"):
-            resolve_blocking("gateway.example", 1883, 20.0)
+            resolve_blocking("gateway.example", 1883, Progress(20.0))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: ["found"])
-    assert resolve_blocking("gateway.example", 1883, 20.0) == ["found"]
+    assert resolve_blocking("gateway.example", 1883, Progress(20.0)) == ["found"]
 
 
 @needs_fork
 def test_a_child_of_a_process_that_waits_for_the_resolver_resolves_by_itself(
     stalling_resolver: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    callers = [InThread(resolve_blocking, "gateway.example", 1883, 60.0) for _ in range(MOST_THREADS)]
+    callers = [InThread(resolve_blocking, "gateway.example", 1883, Progress(60.0)) for _ in range(MOST_THREADS)]
     until(lambda: our_threads().count("iotwire resolver") == MOST_THREADS)
 
     def in_the_child() -> list[Any]:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: ["found"])
-        return resolve_blocking("gateway.example", 1883, 20.0)
+        return resolve_blocking("gateway.example", 1883, Progress(20.0))
 
     assert in_child(in_the_child) == "['found']"
     stalling_resolver.set()

@@ -11,10 +11,14 @@ from __future__ import annotations
 import logging
 import os
 import random
+import socket
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
@@ -25,6 +29,7 @@ from ..errors import (
     IotwireError,
     RouteError,
 )
+from ..failover import Failover
 from ..limits import AwsIotLimits, Pacer
 from ..mqtt import (
     Auth,
@@ -43,16 +48,18 @@ from ..mqtt import (
     encode_publish,
 )
 from ..route import Attempt, Route
-from ..transport.steps import StepTimeouts
+from ..transport import linkwatch
+from ..transport.steps import Interruption, StepTimeouts
 from ..transport.tls import TlsContexts
 from .authentication import AuthenticationExchange, EnhancedAuthentication
-from .backoff import Backoff, Retries, is_refusal
+from .backoff import LASTING_S, Backoff, Retries, is_refusal
 from .inbox import Distributor
 from .options import dead_link_timeout, in_range, positive, times_of_steps
 from .outcomes import REASONS, describe_reason, make_refusal
 from .states import State, log_state
 from .stats import ClientStats, Traffic
 from .subscriptions import Subscriptions
+from .uplinks import Prober, Uplinks
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -79,6 +86,10 @@ CLOCK_STATUSES = frozenset({401, 403})
 RENEW_AT = (0.95, 0.99)
 # Bytes of the largest packet there can be [2.1.4].
 LARGEST_PACKET = 268_435_460
+# Where the network has changed, a client waits no longer, but for what comes with the change: the address after the
+# link, the route after the address. An attempt that is younger than this is let alone: TCP repeats itself by then.
+SETTLE_S = 0.2
+LET_ALONE_S = 1.0
 
 
 class _Queued:
@@ -99,7 +110,7 @@ _EMPTY_LINE: deque[_Queued] = deque()  # of a client that has had nothing to que
 class ClientBase(ABC):
     """See `Client` and `BlockingClient`, whose keyword arguments these are.
 
-    route: where to and with which credentials, from `Endpoint.route`, or a `Broker`.
+    route: where to and with which credentials, from `Endpoint.route`, or a `Broker`; or several, as a `Failover`.
     client_id: "" lets the server choose; see `client_id` for what it chose.
     version: 5, or 4 for MQTT 3.1.1.
     keep_alive: seconds of silence after which PINGREQ is sent, 0 for never. A server's own value wins.
@@ -117,10 +128,14 @@ class ClientBase(ABC):
         and `publish_nowait` raises OutboxFullError.
     user_properties: of the CONNECT packet.
     authentication: what is said in AUTH packets, MQTT 5 only.
-    reconnect: when to connect again, see `Backoff`; None for never: then the client ends with its connection.
+    reconnect: when to connect again, see `Backoff`; None for never: then the client ends with its connection. Where the
+        network of this machine changes while it waits (a link, an address or a default route comes), it waits no longer.
     wait_for_server: whether the first connection is tried again like the later ones; else its failure is raised.
     limits: what the service allows; `...` means the route's own, which is `AwsIotLimits()` for an `Endpoint` and None
-        for a `Broker`.
+        for a `Broker`. Of several routes the first one that has limits is meant.
+    max_server_references: how often in a row the client goes where a server sends it, with "use another server" or
+        "server moved" (MQTT 5.0, 4.13), 0 to 100. It goes to a `Broker` alone, with the same credentials, and the same
+        settings of TLS, where the certificate is to be for the new name.
     connect_timeout_s: for the whole way from the name's resolution to the CONNACK.
     step_timeouts: for single steps of that way: DNS, TCP, proxy, TLS, WebSocket.
     ping_timeout_s: how long after PINGREQ a server may be wholly silent.
@@ -161,15 +176,20 @@ class ClientBase(ABC):
         "_enhanced",
         "_feed",
         "_has_connected",
+        "_interface_index",
+        "_interruption",
         "_is_closing",
         "_is_direct",
         "_is_paused",
         "_is_renewing",
         "_is_running",
         "_keep_alive",
+        "_lacks_link",
         "_limits",
         "_line",
         "_line_bytes",
+        "_links_came",
+        "_links_seen",
         "_made_progress",
         "_max_in_flight",
         "_max_packet_size",
@@ -177,20 +197,26 @@ class ClientBase(ABC):
         "_max_queued",
         "_max_queued_bytes",
         "_max_withheld_bytes",
+        "_may_hurry",
+        "_not_before",
         "_opened_at",
         "_pacer",
         "_peak_line",
         "_pending_requests",
+        "_prober",
         "_receive_maximum",
         "_reconnects",
         "_room_waiters",
-        "_route",
         "_session",
         "_session_expiry_interval",
+        "_session_server",
         "_step_timeouts",
+        "_stop_listening",
         "_subscriptions",
         "_tasks",
         "_topic_alias_maximum",
+        "_tried_at",
+        "_uplinks",
         "_user_properties",
         "_version",
         "_wait_for_server",
@@ -199,7 +225,7 @@ class ClientBase(ABC):
 
     def __init__(
         self,
-        route: Route,
+        route: Route | Failover,
         client_id: str,
         *,
         version: int = 5,
@@ -219,6 +245,7 @@ class ClientBase(ABC):
         reconnect: Backoff | None = Backoff(),  # noqa: B008 -- a value, and frozen
         wait_for_server: bool | None = None,
         limits: AwsIotLimits | EllipsisType | None = ...,
+        max_server_references: int = 3,
         connect_timeout_s: float = 30.0,
         step_timeouts: StepTimeouts | None = None,
         ping_timeout_s: float = 10.0,
@@ -227,12 +254,13 @@ class ClientBase(ABC):
         close_timeout_s: float = 2.0,
         outbox: Outbox | None = None,
     ) -> None:
-        if getattr(route, "protocol", "mqtt") == "https":
+        routes = route.routes if isinstance(route, Failover) else (route,)
+        if any(getattr(each, "protocol", "mqtt") == "https" for each in routes):
             raise RouteError(
                 f"{type(self).__name__} speaks MQTT, and this route HTTPS: HttpsPublisher and BlockingHttpsPublisher "
                 'publish over it; to subscribe, make a route with protocol "mqtt"'
             )
-        self._route = route
+        self._uplinks = Uplinks(route, in_range("max_server_references", max_server_references, 0, 100))
         self._client_id = client_id
         self._version = version
         self._keep_alive = keep_alive
@@ -253,7 +281,7 @@ class ClientBase(ABC):
         self._close_timeout_s = positive("close_timeout_s", close_timeout_s)
         self._backoff = reconnect
         self._wait_for_server = outbox is not None if wait_for_server is None else wait_for_server
-        self._limits = route.limits if limits is ... else limits
+        self._limits = next((each.limits for each in routes if each.limits), None) if limits is ... else limits
         max_in_flight = in_range("max_in_flight", max_in_flight, 1, 0xFFFF)
         if self._limits is not None:
             self._limits.check_client_id(client_id)
@@ -288,6 +316,16 @@ class ClientBase(ABC):
         self._connack: ConnAck | None = None
         self._connections = 0
         self._has_connected = False  # since it was started
+        self._session_server: str | None = None  # with which the session is, as far as there has been one
+        self._prober: Prober | None = None  # of better routes, while there is a connection over another one
+        self._stop_listening: Callable[[], None] | None = None  # to changes of the network
+        self._links_came = self._links_seen = 0  # changes for the better: so far, and when the latest attempt began
+        self._lacks_link = False  # the interface of the connection has gone
+        self._interface_index = 0  # of the connection's, where the route names it and others are there
+        self._interruption = Interruption()
+        self._may_hurry = False  # the network may be why there is no connection
+        self._not_before = 0.0  # when the service allows the next attempt
+        self._tried_at = 0.0  # when the latest attempt began
         self._reconnects = 0
         self._peak_line = 0
         self._is_running = False
@@ -314,11 +352,12 @@ class ClientBase(ABC):
     def _make_feed(self, outbox: Outbox, most: int) -> Feed:
         from .stored import Feed  # SQLite is for who has an outbox
 
-        route = self._route
-        name = (
-            f"{self._client_id} at {getattr(route, 'host', '')}:{getattr(route, 'port', '')}" if self._client_id else ""
-        )
-        return Feed(outbox, self, most, name)
+        return Feed(outbox, self, most, self._uplinks.server)
+
+    @property
+    def _route(self) -> Route:
+        """The one that the client is on, or tries next."""
+        return self._uplinks.route
 
     def __repr__(self) -> str:
         state = "connected" if self.is_connected else "not connected"
@@ -345,6 +384,14 @@ class ClientBase(ABC):
     @abstractmethod
     def _call_from_thread(self, function: Callable[[], None]) -> None:
         """Have it called where this client's own work is done; for other threads."""
+
+    @abstractmethod
+    def _wake_early(self) -> None:
+        """Have it seen, where the client waits for its next attempt, that it may wait no longer."""
+
+    @abstractmethod
+    def _give_connection_up(self, message: str) -> None:
+        """The connection is lost, for this reason, though nothing has told of it."""
 
     @abstractmethod
     def _close_connection(self, error: IotwireError | None) -> None:
@@ -401,6 +448,7 @@ class ClientBase(ABC):
         sent, sent_by_topic = self._session.sent
         received, received_by_topic = self._session.received
         nothing = (0, 0)
+        self._count_route()
         return ClientStats(
             messages_sent=sent.get(PacketType.PUBLISH, nothing)[0],
             messages_received=received.get(PacketType.PUBLISH, nothing)[0],
@@ -417,7 +465,15 @@ class ClientBase(ABC):
             received={PacketType(kind): Traffic(*count) for kind, count in received.items()},
             sent_by_topic={level: Traffic(*count) for level, count in sent_by_topic.items()},
             received_by_topic={level: Traffic(*count) for level, count in received_by_topic.items()},
+            routes=self._uplinks.stats(),
             outbox=None if self._feed is None else self._feed.outbox.stats(),
+        )
+
+    def _count_route(self) -> None:
+        """What went over the wire by now, and was not counted yet, went over this route."""
+        self._uplinks.count(
+            sum(size for _, size in self._session.sent[0].values()),
+            sum(size for _, size in self._session.received[0].values()),
         )
 
     # Connections.
@@ -428,10 +484,17 @@ class ClientBase(ABC):
             self._asked_at = self._now()
         enhanced = self._enhanced
         clean_start = self._clean_start
-        if self._has_connected and is_mqtt5 and self._session_expiry_interval:
-            clean_start = False  # go on with the session of the connection before
+        client_id = self._client_id
+        if self._session_server not in (None, self._uplinks.server):
+            # What that server may remember of this client is of an earlier session: a new message under a packet id of
+            # then would be taken for one that it has.
+            clean_start = True
+        elif self._has_connected:
+            client_id = self.client_id  # the session stands under what was assigned
+            if is_mqtt5 and self._session_expiry_interval:
+                clean_start = False  # go on with the session of the connection before
         return Connect(  # what is the standard's default goes without a property
-            self.client_id if self._has_connected else self._client_id,  # the session stands under what was assigned
+            client_id,
             clean_start=clean_start,
             keep_alive=self._keep_alive,
             username=attempt.username if attempt else None,
@@ -452,6 +515,9 @@ class ClientBase(ABC):
         self._is_closing = self._is_renewing = False
         self._has_connected = False
         self._distributor.begin()
+        self._lacks_link = False
+        self._uplinks.begin()
+        self._listen()
         if self._feed is not None:
             self._feed.begin()
 
@@ -463,6 +529,8 @@ class ClientBase(ABC):
             was_started = self._has_connected or self._wait_for_server
             self._note(logging.ERROR if was_started else logging.INFO, "gave_up", error)
         self._is_running = self._is_direct = False
+        self._listen(wants=False)
+        self._stop_probing()
         self._end_message = "this client closed the connection" if error is None else str(error)
         self._end_code = getattr(error, "reason_code", None) if isinstance(error, ConnectionLostError) else None
         self._end_cause = None if error is None else error.__cause__
@@ -536,6 +604,10 @@ class ClientBase(ABC):
     def _make_attempt(self) -> Attempt:
         """What one connection needs. Reads files, or more: in a thread other than the event loop's."""
         self._note(logging.INFO, "connecting")
+        self._uplinks.note_attempt()
+        self._links_seen = self._links_came
+        self._tried_at = self._now()
+        self._interruption = Interruption()
         return self._route.prepare(self._clock.now() if self._route.is_signed else datetime.now(UTC))
 
     def _learns_from(self, error: ConnectError) -> bool:
@@ -554,9 +626,79 @@ class ClientBase(ABC):
         """End the connection for another one. What is not acknowledged is sent again on that."""
         if self._session.is_connected and not self._is_closing:
             self._note(logging.INFO, "renewing")  # before the service ends this connection
-            self._is_renewing = True
-            self._session.disconnect(Disconnect())
-            self._handle(self._session.take_events())
+            self._uplinks.stay()
+            self._make_way()
+
+    def _make_way(self) -> None:
+        """End the connection for another one, which is made at once."""
+        self._is_renewing = True
+        self._session.disconnect(Disconnect())
+        self._handle(self._session.take_events())
+
+    def _go_back(self, prober: Prober, index: int) -> None:
+        """A better route has answered for long enough."""
+        if prober is self._prober and self._session.is_connected and not self._is_closing:
+            self._note(logging.INFO, "returning")
+            self._stop_probing()
+            self._uplinks.go_back_to(index)
+            self._make_way()
+
+    def _probe(self) -> None:
+        """Look for a better route, if there is one."""
+
+        def tell(index: int) -> None:
+            self._call_from_thread(lambda: None if prober is None else self._go_back(prober, index))
+
+        self._prober = prober = self._uplinks.make_prober(tell)
+
+    def _stop_probing(self) -> None:
+        if self._prober is not None:
+            self._uplinks.note_probed(self._prober.silent)
+            self._prober.stop()
+            self._prober = None
+
+    def _listen(self, *, wants: bool = True) -> None:
+        """Hear of changes of the network, or no more."""
+        if not wants or self._backoff is None:
+            if self._stop_listening is not None:
+                self._stop_listening()
+                self._stop_listening = None
+        elif self._stop_listening is None:
+            reference = weakref.ref(self)  # nobody ends a client whose event loop is closed without it
+
+            def tell(change: linkwatch.LinkChange) -> None:
+                if (client := reference()) is not None:
+                    client._call_from_thread(partial(client._note_link, change))
+
+            self._stop_listening = linkwatch.listen(tell)
+
+    def _note_link(self, change: linkwatch.LinkChange) -> None:
+        """Something of this machine's network has come, or gone."""
+        if not self._is_running:
+            return
+        if change.is_up:
+            if self._prober is not None:
+                self._prober.look_now()
+            if not self._session.is_connected:
+                self._links_came += 1
+                if self._now() - self._tried_at >= LET_ALONE_S:
+                    self._interruption.come()
+                self._wake_early()
+        elif change.interface == self._interface_index != 0 and self._session.is_connected:
+            self._lacks_link = True
+            self._uplinks.note_silent()
+            self._give_connection_up(f"the interface {self._route.interface} has no link")
+
+    @property
+    def _is_hurried(self) -> bool:
+        """Whether to wait no longer for the next attempt."""
+        return self._may_hurry and self._links_came != self._links_seen
+
+    def _hurry_in(self, retries: Retries) -> float:
+        """The network is another one: how many seconds later to try it, as if for the first time."""
+        retries.note_progress()
+        self._uplinks.begin()
+        return max(SETTLE_S, self._not_before - self._now())
 
     def _next_attempt_in(self, retries: Retries, error: BaseException | None, began: float) -> float | None:
         """How many seconds to wait before the next attempt; None for none. began: when the latest one did."""
@@ -564,19 +706,38 @@ class ClientBase(ABC):
         was_open = self._opened_at is not None
         lasted_s = 0.0 if self._opened_at is None else now - self._opened_at
         self._opened_at = None
+        self._count_route()
+        uplinks = self._uplinks
+        has_worked = was_open and (self._made_progress or self._is_renewing or lasted_s >= LASTING_S)
+        is_next = uplinks.note_end(error, has_worked=has_worked, lasted_s=lasted_s)
         if self._made_progress:
             self._made_progress = False
             retries.note_progress()
-        if self._is_leaving or not (self._has_connected or self._wait_for_server):
+        if self._is_leaving:
             return None
         was_renewed, self._is_renewing = self._is_renewing, False
         if was_renewed and error is None:
             return 0.0
-        delay_s = retries.delay_s(error, lasted_s)
-        if delay_s is None:
+        if self._has_connected and self._backoff is None:
             return None
+        lacks_link, self._lacks_link = self._lacks_link, False
+        delay_s = 0.0
+        if not is_next:
+            if not (self._has_connected or self._wait_for_server):
+                return None
+            if not has_worked:
+                error = uplinks.failure
+                uplinks.begin_round()
+            if not lacks_link:  # else there is no doubt, and no herd that comes at once
+                wait_s = retries.delay_s(error, lasted_s)
+                if wait_s is None:
+                    return None
+                delay_s = wait_s
+        self._not_before = 0.0
         if self._limits is not None and self._limits.connect_interval_s is not None:
-            delay_s = max(delay_s, max(began, self._asked_at or began) + self._limits.connect_interval_s - now)
+            self._not_before = max(began, self._asked_at or began) + self._limits.connect_interval_s
+            delay_s = max(delay_s, self._not_before - now)
+        self._may_hurry = not is_refusal(error)
         if is_refusal(error):
             self._note(logging.ERROR, "refused", error, delay_s)
         else:
@@ -591,6 +752,7 @@ class ClientBase(ABC):
             self._reconnects += 1
         self._has_connected = True
         self._note(logging.INFO, "connected")
+        self._settle_on_route()
         if self._pacer is not None and (again := self._session.unfinished):
             for _ in range(again):  # they have left already
                 self._pacer.spend(self._session.unfinished_bytes // again, self._now())
@@ -607,10 +769,28 @@ class ClientBase(ABC):
                 waiter.set_result(None)
         self._pump()
 
+    def _settle_on_route(self) -> None:
+        """There is a connection over this route."""
+        uplinks = self._uplinks
+        uplinks.note_connection()
+        if uplinks.server != self._session_server:
+            self._session_server = uplinks.server
+            if self._feed is not None:
+                self._feed.move_to(uplinks.server)
+        self._interface_index = 0
+        if len(uplinks) > 1 and self._route.interface is not None:
+            with suppress(OSError):  # it has gone by now
+                self._interface_index = socket.if_nametoindex(self._route.interface)
+        self._probe()
+        self._listen(wants=self._interface_index != 0 or self._prober is not None)
+
     def _on_lost(self) -> None:
         """The connection is over; the client may not be."""
         self._is_direct = False
         self._distributor.forget_manual()
+        self._stop_probing()
+        if self._is_running and not self._is_leaving:
+            self._listen()
 
     # What the session tells.
 
@@ -646,13 +826,17 @@ class ClientBase(ABC):
                 if waiter is not None and not waiter.done():
                     waiter.set_result(event.answer)
             elif kind is ConnAck:
-                if event.reason_code == 0:
+                if event.reason_code != 0:
+                    self._uplinks.note_reference(event.reason_code, event.server_reference)
+                else:
                     distrust = None if self._enhanced is None else self._enhanced.handle(event)
                     if distrust is None:
                         self._on_connack(event)
             elif kind is Auth:
                 assert self._enhanced is not None  # the session lets none through otherwise
                 distrust = distrust or self._enhanced.handle(event)
+            elif kind is Disconnect:
+                self._uplinks.note_reference(event.reason_code, event.server_reference)
             elif kind is ConnectionEnded:
                 if isinstance(event.error, ConnectError) and event.error.step is None:
                     event.error.step = "mqtt"

@@ -335,7 +335,10 @@ class BlockingClient(ClientBase):
                     delay = self._next_attempt_in(retries, error, began)
                 if delay is None:
                     return
-                self._sleep(delay)
+                if delay > 0 and self._is_woken_in(delay):
+                    with self._lock:
+                        delay = self._hurry_in(retries)
+                    self._sleep(delay)
                 if self._is_leaving:
                     return
         except Exception as failure:  # noqa: BLE001 -- a route of the application's own may raise anything
@@ -354,12 +357,17 @@ class BlockingClient(ClientBase):
                 self._reader_wakeup.close()
                 _running.discard(self)
 
-    def _sleep(self, seconds: float) -> None:
+    def _is_woken_in(self, seconds: float) -> bool:
+        """Wait for so long, or until the client is closed, or `_wake_early`: whether it was that."""
+        self._sleep(seconds, lambda: self._is_hurried)
+        return self._is_hurried
+
+    def _sleep(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
         """Until the time is over, or the client is closed."""
         until = self._now() + seconds
         waiting = select.poll()
         waiting.register(self._wakeup.reader, select.POLLIN)
-        while not self._is_leaving and (left := until - self._now()) > 0:
+        while not (self._is_leaving or is_over()) and (left := until - self._now()) > 0:
             if waiting.poll(left * 1000):
                 self._wakeup.clear()
 
@@ -381,6 +389,7 @@ class BlockingClient(ClientBase):
             dead_link_timeout_s=self._dead_link_timeout_s,
             contexts=self._contexts,
             step_timeouts=self._step_timeouts,
+            interruption=self._interruption,
         )
         wire = self._make_wire(connected, rest)
         wire.poll.register(self._reader_wakeup.reader, select.POLLIN)
@@ -658,6 +667,13 @@ class BlockingClient(ClientBase):
         with self._lock, self._turn:
             function()
 
+    def _wake_early(self) -> None:
+        self._wakeup.wake()
+
+    def _give_connection_up(self, message: str) -> None:
+        if self._wire is not None and not self._wire.is_lost:
+            self._lose(self._wire, None, message)
+
     def _call_pump_in(self, seconds: float) -> None:
         if self._pump_at is None:
             self._pump_at = self._now() + seconds
@@ -675,7 +691,9 @@ class BlockingClient(ClientBase):
 
     def _close_connection(self, error: IotwireError | None) -> None:
         self._ending = as_lost(error)
-        if self._first is not None and not self._first.done() and not self._wait_for_server:
+        if self._first is not None and not self._first.done() and not (
+            self._wait_for_server or self._uplinks.has_another
+        ):
             self._first.set_exception(as_refused(None if self._is_closing else error))
         wire = self._wire
         if wire is None or wire.is_lost:

@@ -92,7 +92,7 @@ class Client(ClientBase):
     """
 
     # A thousand idle clients of one process are to cost little: no dict for each, and no queue before it is needed.
-    __slots__ = ("_gather_bytes", "_is_starting", "_link", "_loop", "_opened", "_pump_timer", "_supervisor")
+    __slots__ = ("_gather_bytes", "_is_starting", "_link", "_loop", "_opened", "_pump_timer", "_supervisor", "_waking")
 
     def _prepare(self) -> None:
         self._loop: asyncio.AbstractEventLoop
@@ -102,6 +102,7 @@ class Client(ClientBase):
         self._supervisor: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[ConnAck] | None = None
         self._pump_timer: asyncio.TimerHandle | None = None
+        self._waking: asyncio.Future[None] | None = None  # told when the client need not wait for its next attempt
 
     # The connection.
 
@@ -160,9 +161,14 @@ class Client(ClientBase):
         """End what was started and is not wanted any more."""
         assert self._supervisor is not None
         self._is_closing = True
-        self._supervisor.cancel()
-        await asyncio.wait([self._supervisor])
+        await self._stop(self._supervisor)
         await self._close_feed()
+
+    async def _stop(self, supervisor: asyncio.Task[None]) -> None:
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+        if self._is_running:  # it was cancelled before its first step
+            self._end(None)
 
     async def _open_feed(self, feed: Feed) -> None:
         opening = asyncio.ensure_future(asyncio.to_thread(feed.open))
@@ -203,7 +209,7 @@ class Client(ClientBase):
                 await link.wait_lost()
         finally:
             supervisor.cancel()
-        await asyncio.wait([supervisor])
+        await self._stop(supervisor)
         if running := self._tasks - {asyncio.current_task()}:  # callbacks have what is left of the time
             await asyncio.wait(running, timeout=self._close_timeout_s)
             for task in running:
@@ -238,7 +244,8 @@ class Client(ClientBase):
                 delay = self._next_attempt_in(retries, error, began)
                 if delay is None:
                     return
-                await asyncio.sleep(delay)
+                if delay > 0 and await self._is_woken_in(delay):
+                    await asyncio.sleep(self._hurry_in(retries))
         except Exception as failure:  # noqa: BLE001 -- a route of the application's own may raise anything
             error = ConnectError(f"the route failed: {type(failure).__name__}")
             error.__cause__ = failure
@@ -249,6 +256,13 @@ class Client(ClientBase):
                 first.set_exception(error or ConnectError("this client closed the connection"))
                 first.exception()  # `connect` may have been cancelled: then nobody asks, and asyncio would complain
             self._end(error)
+
+    async def _is_woken_in(self, seconds: float) -> bool:
+        """Wait for so long, or until `_wake_early`: whether it was that."""
+        self._waking = self._loop.create_future()
+        if not self._is_hurried:
+            await asyncio.wait([self._waking], timeout=seconds)
+        return self._is_hurried
 
     async def _live(self, first: asyncio.Future[ConnAck]) -> IotwireError | None:
         """One connection, from its first packet to its end: why it ended. Raises IotwireError where there was none."""
@@ -275,6 +289,7 @@ class Client(ClientBase):
                 dead_link_timeout_s=self._dead_link_timeout_s,
                 contexts=self._contexts,
                 step_timeouts=self._step_timeouts,
+                interruption=self._interruption,
             )
             self._link = link
             link.begin(self._make_connect(attempt))
@@ -296,6 +311,14 @@ class Client(ClientBase):
             link.drop()
             self._link = None
         return self._ending
+
+    def _wake_early(self) -> None:
+        if self._waking is not None and not self._waking.done() and self._is_hurried:
+            self._waking.set_result(None)
+
+    def _give_connection_up(self, message: str) -> None:
+        if self._link is not None:
+            self._link.drop(message)
 
     def _on_connack(self, connack: ConnAck) -> None:
         super()._on_connack(connack)

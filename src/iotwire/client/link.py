@@ -74,10 +74,10 @@ class Link(Stream):
         # Whoever says DISCONNECT lets the other side close.
         self.close(timeout_s, linger=error is None or isinstance(error, WireError))
 
-    def drop(self) -> None:
+    def drop(self, message: str = "this client closed the connection") -> None:
         """Over, at once, whatever state it is in."""
         self.abort()
-        self._end("this client closed the connection")
+        self._end(message)
 
     def flush_soon(self) -> None:
         """Hand over what is written at the end of this turn, or a little later where the server has enough to do."""

@@ -11,7 +11,7 @@ from ..mqtt import PacketType
 if TYPE_CHECKING:
     from ..outbox import OutboxStats
 
-__all__ = ["ClientStats", "Traffic"]
+__all__ = ["ClientStats", "RouteStats", "Traffic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,22 @@ class Traffic:
 
     packets: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStats:
+    """What went over one of a client's routes. Bytes are those of MQTT packets, as in `ClientStats`.
+
+    server, interface: as the route has them; an interface of None is the routing table's choice. attempts: to connect.
+    connections: those of them that a server accepted.
+    """
+
+    server: str
+    interface: str | None
+    attempts: int = 0
+    connections: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class ClientStats:
     messages_queued: messages to the server that have no final answer yet, or wait to leave; peak_queued: the most ever.
     peak_unread: the most messages that one stream or callback had waiting.
     connections: how often the server has accepted this client. reconnects: how often that was not for the first time.
+    routes: what went over each of its routes, in their order.
     outbox: what is on disk, and what became of it; None without an outbox.
     """
 
@@ -55,4 +72,5 @@ class ClientStats:
     received: Mapping[PacketType, Traffic]
     sent_by_topic: Mapping[str | None, Traffic]
     received_by_topic: Mapping[str | None, Traffic]
+    routes: tuple[RouteStats, ...] = ()
     outbox: OutboxStats | None = None

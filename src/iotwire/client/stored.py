@@ -59,8 +59,7 @@ class Held:
 class Feed:
     """The outbox of one client. `open`, `close` and `put` are for any thread, the rest is for the client's own.
 
-    most: messages to hold at once, besides those that wait on disk. name: of the session; "" for one that no server
-    will know again.
+    most: messages to hold at once, besides those that wait on disk. server: whose the session is.
     """
 
     __slots__ = (
@@ -77,10 +76,10 @@ class Feed:
         "outbox",
     )
 
-    def __init__(self, outbox: Outbox, client: ClientBase, most: int, name: str) -> None:
+    def __init__(self, outbox: Outbox, client: ClientBase, most: int, server: str) -> None:
         self.outbox = outbox
         self._client = client
-        self._name = name
+        self._name = self._make_name(server)
         self._saved: SavedSession | None = None
         self._is_taking = False
         self.is_keeping = False  # changes of the session are being written
@@ -101,6 +100,18 @@ class Feed:
             if self._is_owner:
                 self.outbox.close()
             raise
+
+    def _make_name(self, server: str) -> str:
+        """Of a session; "" for one that no server will know again."""
+        client_id = self._client._client_id
+        return f"{client_id} at {server}" if client_id else ""
+
+    def move_to(self, server: str) -> None:
+        """The session that has begun is with this server."""
+        name = self._make_name(server)
+        if name != self._name:
+            self._name = name
+            self.outbox.begin_session(name)
 
     def close(self) -> None:
         """The client is over. What it holds stays in the outbox."""

@@ -348,13 +348,20 @@ class Outbox:
                 found.sent.append((packet_id, is_released, self._message_of(row)))
             elif is_released:
                 self.done(row.id)
-        with self._lock:
-            if not is_same:
-                self._state = SessionState(session)
-                self._new_name = session
-                self._changes.clear()
-                self._is_awaited.append(lambda _: None)  # it is written with what comes next, or by itself
+        if not is_same:
+            self.begin_session(session)
         return found
+
+    def begin_session(self, name: str) -> None:
+        """What is kept of a session counts no more; another one begins, of which `keep` is told from here on.
+
+        It is written with what comes next, or by itself.
+        """
+        with self._lock:
+            self._state = SessionState(name)
+            self._new_name = name
+            self._changes.clear()
+            self._is_awaited.append(lambda _: None)
 
     def keep(self, changes: list[Change], tell: Callable[[OutboxError | None], None]) -> None:
         """Write changes of the session's state at once; `tell` is called from another thread when they are on disk.

@@ -10,13 +10,14 @@ import selectors
 import socket
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..route import Attempt
 from .explain import explaining
 from .proxies import Tunnel, make_tunnel
 from .resolver import resolve_blocking
-from .steps import Progress, StepTimeouts
+from .steps import Interruption, Progress, StepTimeouts
 from .tcp import NEXT_ADDRESS_S, Uplink, pick_addresses, watch_link
 from .tls import TlsContexts
 
@@ -52,9 +53,10 @@ def open_connection(
     dead_link_timeout_s: float | None,
     contexts: TlsContexts,
     step_timeouts: StepTimeouts | None = None,
+    interruption: Interruption | None = None,
 ) -> tuple[socket.socket, bytes | None]:
     """The same, and where it is a WebSocket the bytes that came behind the answer to its upgrade; else None."""
-    progress = Progress(timeout_s, step_timeouts)
+    progress = Progress(timeout_s, step_timeouts, interruption)
     with explaining(attempt, progress):
         context = None if attempt.tls is None else contexts.get(attempt.tls)
         proxy = attempt.proxy
@@ -97,12 +99,19 @@ def _open_websocket(connected: socket.socket, attempt: Attempt, progress: Progre
 def _connect(host: str, port: int, uplink: Uplink, progress: Progress) -> socket.socket:
     """A connection to the first address that answers (RFC 8305)."""
     progress.enter("dns")
-    waiting = deque(pick_addresses(resolve_blocking(host, port, progress.left()), host, uplink))
+    waiting = deque(pick_addresses(resolve_blocking(host, port, progress), host, uplink))
     progress.enter("tcp")
     failures: list[OSError] = []
-    with selectors.DefaultSelector() as running:
+    woken, waker = socket.socketpair()
+    with (
+        woken,
+        waker,
+        progress.interruption.calling(partial(waker.send, b"x")),
+        selectors.DefaultSelector() as running,
+    ):
+        running.register(woken, selectors.EVENT_READ)
         try:
-            while waiting or running.get_map():
+            while waiting or len(running.get_map()) > 1:
                 if waiting:
                     family, address = waiting.popleft()
                     progress.tried[address[0]] = None
@@ -115,6 +124,8 @@ def _connect(host: str, port: int, uplink: Uplink, progress: Progress) -> socket
                     running.register(begun, selectors.EVENT_WRITE, address[0])
                 left = progress.left()
                 for key, _ in running.select(min(NEXT_ADDRESS_S, left) if waiting else left):
+                    if key.fileobj is woken:
+                        raise TimeoutError
                     assert isinstance(key.fileobj, socket.socket)
                     failure = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                     running.unregister(key.fileobj)

@@ -10,7 +10,7 @@ from typing import Any
 from ..route import Attempt
 from .explain import explaining
 from .proxies import Tunnel, make_tunnel
-from .steps import Progress, StepTimeouts
+from .steps import Interruption, Progress, StepTimeouts
 from .stream import Stream
 from .tcp import Uplink, connect_tcp, watch_link
 from .tls import TlsContexts
@@ -31,15 +31,16 @@ async def open_stream(
     dead_link_timeout_s: float | None = None,
     contexts: TlsContexts,
     step_timeouts: StepTimeouts | None = None,
+    interruption: Interruption | None = None,
 ) -> Stream:
     """Connect, over TCP, TLS or a WebSocket, through a proxy or not, within `timeout_s` seconds (more than 0).
 
     dead_link_timeout_s: see `watch_link`; None leaves it to the operating system. contexts: where TLS contexts are.
-    step_timeouts: for each step by itself.
+    step_timeouts: for each step by itself. interruption: what can give it up while it waits for DNS or TCP.
 
     Raises ConnectError where that fails, CredentialsError where a file of the attempt cannot be used.
     """
-    progress = Progress(timeout_s, step_timeouts)
+    progress = Progress(timeout_s, step_timeouts, interruption)
     with explaining(attempt, progress):
         return await _open(attempt, make_stream, progress, dead_link_timeout_s, contexts)
 
@@ -125,7 +126,7 @@ async def connect_socket(
     proxy = attempt.proxy
     host, port = (attempt.host, attempt.port) if proxy is None else (proxy.host, proxy.port)
     uplink = Uplink(attempt.interface, attempt.source_address)
-    connected = await connect_tcp(host, port, uplink=uplink, progress=progress)
+    connected = await connect_tcp(host, port, progress, uplink)
     try:
         if dead_link_timeout_s is not None:
             watch_link(connected, dead_link_timeout_s)

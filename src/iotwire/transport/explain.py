@@ -80,6 +80,8 @@ def explaining(attempt: Attempt, progress: Progress) -> Iterator[None]:
 
 
 def _describe_silence(attempt: Attempt, progress: Progress, error: TimeoutError) -> str:
+    if progress.interruption.has_come:
+        return "this machine's network has changed"
     limit = "" if error.errno else f" within {progress.limit_s:g} s"
     place = _place(attempt)
     match progress.step:

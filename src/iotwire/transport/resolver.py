@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..route import is_ip_literal
+from .steps import Progress
 
 __all__ = ["resolve", "resolve_blocking"]
 
@@ -120,8 +121,8 @@ async def resolve(host: str, port: int) -> list[Any]:
         resolver.forget(lookup)
 
 
-def resolve_blocking(host: str, port: int, timeout_s: float) -> list[Any]:
-    """The same for threads. Raises TimeoutError after so many seconds."""
+def resolve_blocking(host: str, port: int, progress: Progress) -> list[Any]:
+    """The same for threads, as long as the step may take. Raises TimeoutError."""
     if is_ip_literal(host):
         return _get_addresses(host, port, socket.AI_NUMERICHOST)
     answers: list[Answer] = []
@@ -133,7 +134,9 @@ def resolve_blocking(host: str, port: int, timeout_s: float) -> list[Any]:
 
     resolver, lookup = _resolver, _Lookup(host, port, tell)
     resolver.begin(lookup)
-    if not is_told.wait(timeout_s):
+    with progress.interruption.calling(is_told.set):
+        is_told.wait(progress.left())
+    if not answers:
         resolver.forget(lookup)
         raise TimeoutError
     return _take(answers[0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from ..errors import EncodeError
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Progress", "StepTimeouts", "UpgradeError"]
+__all__ = ["Interruption", "Progress", "StepTimeouts", "UpgradeError"]
 
 # HTTP statuses that say "not you", or "not so": the same again would be answered so again.
 REFUSALS = frozenset({400, 401, 403, 404, 405, 407, 426})
@@ -43,15 +46,48 @@ class StepTimeouts:
 _UNBOUNDED = StepTimeouts()
 
 
+class Interruption:
+    """A way to tell an attempt that waits for an answer from the network that there is another network now.
+
+    What waits for DNS, or for TCP's answer, would wait for seconds more: both repeat themselves ever more slowly. Later
+    steps have an answer, and are not interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._interrupt: Callable[[], object] | None = None
+        self._lock = threading.Lock()
+
+    def come(self) -> None:
+        """For the thread of the event loop, or, where the attempt blocks, for any other one."""
+        with self._lock:
+            if self._interrupt is not None and not self.has_come:
+                self.has_come = True
+                self._interrupt()
+
+    @contextmanager
+    def calling(self, interrupt: Callable[[], object]) -> Iterator[None]:
+        """What is done within can be interrupted, by this call."""
+        self._interrupt = interrupt
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupt = None
+
+
 class Progress:
     """How far one attempt has come. The clock starts with it.
 
-    timeout_s: for all steps together.
+    timeout_s: for all steps together. interruption: what it can be told by.
     """
 
-    def __init__(self, timeout_s: float, timeouts: StepTimeouts | None = None) -> None:
+    def __init__(
+        self, timeout_s: float, timeouts: StepTimeouts | None = None, interruption: Interruption | None = None
+    ) -> None:
         self._timeouts = timeouts or _UNBOUNDED
         self._timeout_s = timeout_s
+        self.interruption = interruption or Interruption()
         self._by = self._deadline = time.monotonic() + timeout_s
         self.step: str | None = None  # "dns", "tcp", "proxy", "tls", "websocket"; None before
         self.limit_s = timeout_s  # what the step runs out of

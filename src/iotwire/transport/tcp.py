@@ -13,7 +13,8 @@ import errno
 import os
 import socket
 from collections import deque
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import chain, zip_longest
@@ -90,25 +91,29 @@ class Uplink:
 _ANY_UPLINK = Uplink()
 
 
-async def connect_tcp(
-    host: str, port: int, *, uplink: Uplink = _ANY_UPLINK, progress: Progress | None = None
-) -> socket.socket:
-    """A connected socket, not blocking. Raises OSError, of which socket.gaierror is one; waits without a limit.
+async def connect_tcp(host: str, port: int, progress: Progress, uplink: Uplink = _ANY_UPLINK) -> socket.socket:
+    """A connected socket, not blocking. Raises OSError, of which socket.gaierror is one.
 
-    progress: is told of the steps "dns" and "tcp", and limits them.
+    progress: is told of the steps "dns" and "tcp", limits them, and may have them interrupted.
     """
-    if progress is not None:
-        progress.enter("dns")
-    async with asyncio.timeout(None if progress is None else progress.left()):
+    async with _step(progress, "dns"):
         found = await resolve(host, port)
     addresses = pick_addresses(found, host, uplink)
-    if progress is not None:
-        progress.enter("tcp")
-    async with asyncio.timeout(None if progress is None else progress.left()):
+    async with _step(progress, "tcp"):
         return await _race(addresses, uplink, progress)
 
 
-async def _race(addresses: list[tuple[int, Any]], uplink: Uplink, progress: Progress | None) -> socket.socket:
+@asynccontextmanager
+async def _step(progress: Progress, name: str) -> AsyncIterator[None]:
+    """Do it within its time, unless it is interrupted before. Raises TimeoutError."""
+    progress.enter(name)
+    now = asyncio.get_running_loop().time
+    async with asyncio.timeout(progress.left()) as limit:
+        with progress.interruption.calling(lambda: limit.reschedule(now())):
+            yield
+
+
+async def _race(addresses: list[tuple[int, Any]], uplink: Uplink, progress: Progress) -> socket.socket:
     loop = asyncio.get_running_loop()
     waiting = deque(addresses)
     running: dict[asyncio.Task[socket.socket], str] = {}
@@ -118,8 +123,7 @@ async def _race(addresses: list[tuple[int, Any]], uplink: Uplink, progress: Prog
             if waiting:
                 family, address = waiting.popleft()
                 running[loop.create_task(_connect(uplink, family, address))] = address[0]
-                if progress is not None:
-                    progress.tried[address[0]] = None
+                progress.tried[address[0]] = None
             done, _ = await asyncio.wait(
                 running, timeout=NEXT_ADDRESS_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -127,14 +131,12 @@ async def _race(addresses: list[tuple[int, Any]], uplink: Uplink, progress: Prog
                 error = task.exception()
                 name = running.pop(task)
                 if error is None:
-                    if progress is not None:
-                        progress.address = name
+                    progress.address = name
                     return task.result()
                 if not isinstance(error, OSError):
                     raise error
                 failures.append(error)
-                if progress is not None:
-                    progress.tried[name] = error
+                progress.tried[name] = error
     finally:
         for task in running:
             task.cancel()
