@@ -181,6 +181,7 @@ class Server:
         context: ssl.SSLContext | None,
         receive_buffer: int,
         address: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._script = script
         self._version = version
@@ -188,7 +189,8 @@ class Server:
         self._listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         if receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.bind((address, 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was one before it
+        self._listener.bind((address, port))
         self._listener.listen(128)
         self.port: int = self._listener.getsockname()[1]
         self.failures: list[BaseException] = []

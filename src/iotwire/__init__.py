@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         MessageStream,
         PublishReport,
         Receipt,
+        RouteStats,
         Traffic,
     )
     from .credentials import (
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         TlsDecodeError,
         WireError,
     )
+    from .failover import Failover
     from .https import BlockingHttpsPublisher, HttpsPublisher
     from .limits import AwsIotLimits
     from .outbox import Outbox
@@ -97,6 +99,7 @@ __all__ = [
     "Endpoint",
     "EnhancedAuthentication",
     "EnvironmentCredentials",
+    "Failover",
     "HttpsPublisher",
     "InstanceCredentials",
     "IotCredentials",
@@ -119,6 +122,7 @@ __all__ = [
     "RequestTimeoutError",
     "Route",
     "RouteError",
+    "RouteStats",
     "ServiceRoute",
     "SharedFilesCredentials",
     "SigV4",
@@ -146,6 +150,7 @@ _ROOMS = {
         "MessageStream",
         "PublishReport",
         "Receipt",
+        "RouteStats",
         "Traffic",
     ),
     "credentials": (
@@ -164,6 +169,7 @@ _ROOMS = {
     ),
     "custom_auth": ("CustomAuth",),
     "endpoint": ("Broker", "Endpoint"),
+    "failover": ("Failover",),
     "https": ("BlockingHttpsPublisher", "HttpsPublisher"),
     "limits": ("AwsIotLimits",),
     "outbox": ("Outbox",),

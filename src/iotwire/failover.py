@@ -35,7 +35,9 @@ class Failover:
             raise RouteError("routes: at least one route is expected")
         for route in routes:
             if not isinstance(route, Route):
-                raise RouteError(f"routes: a route of an Endpoint, or a Broker, is expected, not {type(route).__name__}")
+                raise RouteError(
+                    f"routes: a route of an Endpoint, or a Broker, is expected, not {type(route).__name__}"
+                )
         if return_after_s is not None and (
             type(return_after_s) not in (int, float) or not 0 <= return_after_s <= 86400
         ):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .blocking_streams import BlockingMessageHandler, BlockingMessageStream, BlockingReceipt
     from .client import Client, Receipt
     from .outcomes import PublishProperties, PublishReport
-    from .stats import ClientStats, Traffic
+    from .stats import ClientStats, RouteStats, Traffic
     from .streams import MessageHandler, MessageStream
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PublishProperties",
     "PublishReport",
     "Receipt",
+    "RouteStats",
     "Traffic",
 ]
 
@@ -42,7 +43,7 @@ __getattr__ = lazy_names(
         "blocking_streams": ("BlockingMessageHandler", "BlockingMessageStream", "BlockingReceipt"),
         "client": ("Client", "Receipt"),
         "outcomes": ("PublishProperties", "PublishReport"),
-        "stats": ("ClientStats", "Traffic"),
+        "stats": ("ClientStats", "RouteStats", "Traffic"),
         "streams": ("MessageHandler", "MessageStream"),
     },
 )

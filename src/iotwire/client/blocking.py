@@ -691,8 +691,10 @@ class BlockingClient(ClientBase):
 
     def _close_connection(self, error: IotwireError | None) -> None:
         self._ending = as_lost(error)
-        if self._first is not None and not self._first.done() and not (
-            self._wait_for_server or self._uplinks.has_another
+        if (
+            self._first is not None
+            and not self._first.done()
+            and not (self._wait_for_server or self._uplinks.has_another)
         ):
             self._first.set_exception(as_refused(None if self._is_closing else error))
         wire = self._wire

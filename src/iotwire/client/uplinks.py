@@ -60,7 +60,7 @@ class Uplinks:
         self._failures: list[BaseException | None] = []  # of this round
         self._silent: set[int] = set()  # routes that have not answered lately: those are tried last
         self._wanted: int | None = None  # what is tried first in the next round
-        self._is_return = False
+        self._returns = self._is_return = False  # whether that is to be, and the attempt under way is, a return
         self._counted = (0, 0)
         self.index = 0
         self.route: Route = self._uplinks[0].route
@@ -102,6 +102,7 @@ class Uplinks:
             self.route = self._detours.popleft()
             return
         wanted, self._wanted = self._wanted, None
+        self._is_return, self._returns = self._returns, False
         untried = [index for index in range(len(self._uplinks)) if index not in self._tried]
         if wanted in untried:
             self.index = wanted
@@ -164,7 +165,6 @@ class Uplinks:
             uplink.patience = 1
         elif self._is_return:
             uplink.patience = min(2 * uplink.patience, MOST_PATIENCE)
-        self._is_return = False
 
     def stay(self) -> None:
         """The next connection is to be over this route, too."""
@@ -173,7 +173,7 @@ class Uplinks:
     def go_back_to(self, index: int) -> None:
         """The next connection is to be over that one, which is better."""
         self._wanted = index
-        self._is_return = True
+        self._returns = True
 
     def note_silent(self) -> None:
         """This one does not answer."""
@@ -236,7 +236,7 @@ class Prober:
     def stop(self) -> None:
         self._is_over = True
         self._wakeup.set()
-        self._interruption.come()
+        self._interruption.come(for_good=True)
 
     def look_now(self) -> None:
         """The network has changed."""
@@ -266,7 +266,6 @@ class Prober:
                 wait_s = min(wait_s, left_s)
 
     def _try(self, route: Route) -> bool:
-        self._interruption = Interruption()
         try:
             attempt = replace(route.prepare(datetime.now(UTC)), websocket_path=None)
             connected, _ = open_connection(

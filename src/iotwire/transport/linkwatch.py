@@ -2,7 +2,7 @@
 
 A client that waits to connect again need not wait any longer then. Linux says so by itself, over rtnetlink (RFC 3549;
 rtnetlink(7)): nothing runs meanwhile. Where there is no such word, what the system says of its interfaces and of its
-ways out is compared once a second, as long as somebody listens.
+ways out is compared twice a second, as long as somebody listens.
 
 One thread does it for all clients of a process. It is there while somebody listens.
 """
@@ -22,7 +22,7 @@ from typing import NamedTuple
 __all__ = ["LinkChange", "listen", "read_changes"]
 
 # How often the network is looked at where the system tells of no change.
-POLL_S = 1.0
+POLL_S = 0.5
 
 # rtnetlink(7), linux/rtnetlink.h, linux/if.h, linux/if_addr.h.
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE

@@ -55,20 +55,28 @@ class Interruption:
 
     def __init__(self) -> None:
         self.has_come = False
+        self._is_for_good = False
         self._interrupt: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
-    def come(self) -> None:
-        """For the thread of the event loop, or, where the attempt blocks, for any other one."""
+    def come(self, *, for_good: bool = False) -> None:
+        """For the thread of the event loop, or, where the attempt blocks, for any other one.
+
+        for_good: and what would wait later is not to begin.
+        """
         with self._lock:
+            self._is_for_good = self._is_for_good or for_good
             if self._interrupt is not None and not self.has_come:
                 self.has_come = True
                 self._interrupt()
 
     @contextmanager
     def calling(self, interrupt: Callable[[], object]) -> Iterator[None]:
-        """What is done within can be interrupted, by this call."""
-        self._interrupt = interrupt
+        """What is done within can be interrupted, by this call. Raises TimeoutError where it has been, for good."""
+        with self._lock:
+            if self._is_for_good:
+                raise TimeoutError
+            self._interrupt = interrupt
         try:
             yield
         finally:
