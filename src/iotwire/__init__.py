@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         TlsDecodeError,
         WireError,
     )
-    from .failover import Failover
+    from .failover import Budget, Failover, Metered
     from .https import BlockingHttpsPublisher, HttpsPublisher
     from .limits import AwsIotLimits
     from .outbox import Outbox
@@ -87,6 +87,7 @@ __all__ = [
     "BlockingReceipt",
     "BotocoreCredentials",
     "Broker",
+    "Budget",
     "Client",
     "ClientStats",
     "ConnectError",
@@ -107,6 +108,7 @@ __all__ = [
     "MalformedPacketError",
     "MessageHandler",
     "MessageStream",
+    "Metered",
     "NoCredentialsError",
     "Outbox",
     "OutboxError",
@@ -169,7 +171,7 @@ _ROOMS = {
     ),
     "custom_auth": ("CustomAuth",),
     "endpoint": ("Broker", "Endpoint"),
-    "failover": ("Failover",),
+    "failover": ("Budget", "Failover", "Metered"),
     "https": ("BlockingHttpsPublisher", "HttpsPublisher"),
     "limits": ("AwsIotLimits",),
     "outbox": ("Outbox",),

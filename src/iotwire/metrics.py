@@ -53,6 +53,15 @@ def _traffic(name: str, unit: str) -> Callable[[ClientStats], Iterator[tuple[str
     return read
 
 
+def _route(name: str) -> Callable[[ClientStats], Iterator[tuple[str | None, int]]]:
+    def read(stats: ClientStats) -> Iterator[tuple[str | None, int]]:
+        if len(stats.routes) > 1:
+            for number, route in enumerate(stats.routes, 1):
+                yield str(number), getattr(route, name)
+
+    return read
+
+
 def _outbox(**names: str | None) -> Callable[[ClientStats], Iterator[tuple[str | None, int]]]:
     """names: fields of `OutboxStats`, and the value of the label for each."""
 
@@ -135,6 +144,24 @@ METRICS = (
         "Bytes of the PUBLISH packets received, by the first level of their topic; # is all others.",
         _traffic("received_by_topic", "bytes"),
         "level",
+    ),
+    Metric(
+        "route_attempts_total",
+        "counter",
+        "Attempts to connect, by route, where there are several; 1 is the first.",
+        _route("attempts"),
+        "route",
+    ),
+    Metric(
+        "route_connections_total", "counter", "Connections that were accepted, by route.", _route("connections"), "route"
+    ),
+    Metric("route_bytes_sent_total", "counter", "Bytes of MQTT packets sent, by route.", _route("bytes_sent"), "route"),
+    Metric(
+        "route_bytes_received_total",
+        "counter",
+        "Bytes of MQTT packets received, by route.",
+        _route("bytes_received"),
+        "route",
     ),
     Metric("outbox_messages", "gauge", "Messages on disk, or about to be.", _outbox(messages=None)),
     Metric("outbox_bytes", "gauge", "Bytes of the packets on disk, or about to be.", _outbox(bytes=None)),

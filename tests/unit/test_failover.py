@@ -335,10 +335,10 @@ def test_a_prober_tells_once_the_better_routes_first_and_not_after_its_end(kind:
 
     with nodes(3) as (first, second, third):
         second.end()
-        Prober([(second.route, 0.0), (third.route, 0.0), (first.route, 0.0)], tell)
+        Prober([(each.route, 0.0, None) for each in (second, third, first)], tell)
         happened(is_told)
         assert told == [1]
-        stopped = Prober([(first.route, 0.05)], tell)
+        stopped = Prober([(first.route, 0.05, None)], tell)
         stopped.stop()
         until(lambda: "iotwire uplinks" not in [each.name for each in threading.enumerate()])
     assert told == [1]

@@ -784,6 +784,38 @@ def test_changes_that_could_not_be_written_go_with_what_is_written_next(path: Pa
         assert [packet_id for packet_id, _, _ in outbox.attach("client", "c at s").sent] == [1]
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["that succeeds", "that fails"])
+def test_a_session_that_begins_in_the_midst_of_a_write_is_written_next(path: Path, fails: bool) -> None:
+    outbox = Outbox(path)
+    with outbox:
+        first, second, _ = put_three(outbox)
+        outbox.attach("client", "c at s")
+        outbox.flush().wait(TIMEOUT_S)
+        assert outbox._store is not None
+        write = outbox._store.write
+        writes, may_go_on = threading.Event(), threading.Event()
+
+        def write_slowly(*arguments: Any, **options: Any) -> None:
+            assert outbox._store is not None
+            outbox._store.write = write  # type: ignore[method-assign]
+            writes.set()
+            assert may_go_on.wait(TIMEOUT_S)
+            if fails:
+                raise sqlite3.OperationalError("database is locked")
+            write(*arguments, **options)
+
+        outbox._store.write = write_slowly  # type: ignore[method-assign]
+        outbox.keep([Change("sent", 1, first), Change("received", 5)], lambda _: None)
+        assert writes.wait(TIMEOUT_S)
+        outbox.begin_session("c at t")
+        may_go_on.set()
+        keep(outbox, Change("sent", 2, second))
+    with outbox:
+        saved = outbox.attach("client", "c at t")
+        assert [(packet_id, each.id) for packet_id, _, each in saved.sent] == [(2, second)]
+        assert saved.received == []
+
+
 def test_one_at_a_time_takes_messages(path: Path) -> None:
     with Outbox(path) as outbox:
         outbox.attach("one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iotwire import Broker, ConnectError, CredentialsError, EncodeError, Endpoint, Failover, RouteError, Tls, X509
+from iotwire import X509, Broker, ConnectError, CredentialsError, EncodeError, Endpoint, Failover, RouteError, Tls
 from iotwire.client.uplinks import MOST_PATIENCE, Uplinks, read_server_reference
 from iotwire.mqtt import ReasonCode
 

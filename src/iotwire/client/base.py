@@ -54,7 +54,7 @@ from ..transport.tls import TlsContexts
 from .authentication import AuthenticationExchange, EnhancedAuthentication
 from .backoff import LASTING_S, Backoff, Retries, is_refusal
 from .inbox import Distributor
-from .options import dead_link_timeout, in_range, positive, times_of_steps
+from .options import LARGEST_PACKET, dead_link_timeout, in_range, positive, times_of_steps
 from .outcomes import REASONS, describe_reason, make_refusal
 from .states import State, log_state
 from .stats import ClientStats, Traffic
@@ -84,12 +84,14 @@ FLOODED = ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
 CLOCK_STATUSES = frozenset({401, 403})
 # Parts of the time that the service gives a connection, after which it is left for another one.
 RENEW_AT = (0.95, 0.99)
-# Bytes of the largest packet there can be [2.1.4].
-LARGEST_PACKET = 268_435_460
 # Where the network has changed, a client waits no longer, but for what comes with the change: the address after the
 # link, the route after the address. An attempt that is younger than this is let alone: TCP repeats itself by then.
 SETTLE_S = 0.2
 LET_ALONE_S = 1.0
+# Where all budgets are spent, the clock is looked at so often.
+LONGEST_WAIT_S = 600.0
+# How long a route whose budget is spent is kept for acknowledgements that are to come.
+SPENT_PATIENCE_S = 10.0
 
 
 class _Queued:
@@ -129,7 +131,7 @@ class ClientBase(ABC):
     user_properties: of the CONNECT packet.
     authentication: what is said in AUTH packets, MQTT 5 only.
     reconnect: when to connect again, see `Backoff`; None for never: then the client ends with its connection. Where the
-        network of this machine changes while it waits (a link, an address or a default route comes), it waits no longer.
+        network of this machine changes while it waits (a link, an address, a default route), it waits no longer.
     wait_for_server: whether the first connection is tried again like the later ones; else its failure is raised.
     limits: what the service allows; `...` means the route's own, which is `AwsIotLimits()` for an `Endpoint` and None
         for a `Broker`. Of several routes the first one that has limits is meant.
@@ -210,6 +212,7 @@ class ClientBase(ABC):
         "_session",
         "_session_expiry_interval",
         "_session_server",
+        "_spent_at",
         "_step_timeouts",
         "_stop_listening",
         "_subscriptions",
@@ -324,6 +327,7 @@ class ClientBase(ABC):
         self._interface_index = 0  # of the connection's, where the route names it and others are there
         self._interruption = Interruption()
         self._may_hurry = False  # the network may be why there is no connection
+        self._spent_at: float | None = None  # when the budget of this connection's route was found to be
         self._not_before = 0.0  # when the service allows the next attempt
         self._tried_at = 0.0  # when the latest attempt began
         self._reconnects = 0
@@ -603,8 +607,13 @@ class ClientBase(ABC):
 
     def _make_attempt(self) -> Attempt:
         """What one connection needs. Reads files, or more: in a thread other than the event loop's."""
+        uplinks = self._uplinks
+        if uplinks.is_spent:
+            uplinks.begin_round()  # another one may be usable by now
+        if uplinks.is_spent:
+            raise ConnectError("the budget of each route is spent")
         self._note(logging.INFO, "connecting")
-        self._uplinks.note_attempt()
+        uplinks.note_attempt()
         self._links_seen = self._links_came
         self._tried_at = self._now()
         self._interruption = Interruption()
@@ -634,6 +643,29 @@ class ClientBase(ABC):
         self._is_renewing = True
         self._session.disconnect(Disconnect())
         self._handle(self._session.take_events())
+
+    def _affords(self, size: int) -> bool:
+        """Whether the route's budget has so many bytes left; else it is left for another one.
+
+        Not before what is under way has its end: it would be sent, and paid for, once more.
+        """
+        budget = self._uplinks.budget
+        if budget is None:
+            return True
+        self._count_route()
+        if size <= budget.left:
+            return True
+        if self._session.is_connected and not self._is_renewing:
+            now = self._now()
+            if self._spent_at is None:
+                self._spent_at = now
+            if self._session.unfinished and now < self._spent_at + SPENT_PATIENCE_S:
+                self._call_pump_in(self._spent_at + SPENT_PATIENCE_S - now)
+            else:
+                self._note(logging.WARNING, "spent")
+                budget.spend(budget.left)  # what is left is of no use
+                self._make_way()
+        return False
 
     def _go_back(self, prober: Prober, index: int) -> None:
         """A better route has answered for long enough."""
@@ -708,6 +740,8 @@ class ClientBase(ABC):
         self._opened_at = None
         self._count_route()
         uplinks = self._uplinks
+        if uplinks.budget is not None:
+            uplinks.budget.save()
         has_worked = was_open and (self._made_progress or self._is_renewing or lasted_s >= LASTING_S)
         is_next = uplinks.note_end(error, has_worked=has_worked, lasted_s=lasted_s)
         if self._made_progress:
@@ -716,6 +750,11 @@ class ClientBase(ABC):
         if self._is_leaving:
             return None
         was_renewed, self._is_renewing = self._is_renewing, False
+        if self._backoff is not None and (renews_in_s := uplinks.renews_in_s) is not None:
+            self._may_hurry = False
+            error = ConnectError("the budget of each route is spent")
+            self._note(logging.WARNING, "waiting", error, renews_in_s)
+            return min(max(renews_in_s, 0.0), LONGEST_WAIT_S)  # the clock may be set meanwhile
         if was_renewed and error is None:
             return 0.0
         if self._has_connected and self._backoff is None:
@@ -773,6 +812,7 @@ class ClientBase(ABC):
         """There is a connection over this route."""
         uplinks = self._uplinks
         uplinks.note_connection()
+        self._spent_at = None
         if uplinks.server != self._session_server:
             self._session_server = uplinks.server
             if self._feed is not None:
@@ -842,7 +882,7 @@ class ClientBase(ABC):
                     event.error.step = "mqtt"
                 self._on_lost()
                 self._close_connection(event.error or own_error)
-        if self._line and self._pacer is not None:
+        if self._line and (self._pacer is not None or self._uplinks.is_metered):
             self._pump()  # one may have waited for the place of another
         if self._room_waiters:
             self._give_room()
@@ -857,6 +897,8 @@ class ClientBase(ABC):
             self._session.disconnect(Disconnect(ReasonCode.UNSPECIFIED_ERROR))
             self._handle(self._session.take_events(), distrust)
         self._update_reading()
+        if self._uplinks.budget is not None:
+            self._affords(1)
         if self._session.output_bytes:
             self._flush_soon()
         self._look_whether_drained()
@@ -927,11 +969,13 @@ class ClientBase(ABC):
 
     def _take(self, topic: str, payload: Any, qos: int, retain: bool, properties: Any, waiter: Any) -> None:
         self._check(topic, payload, qos, properties)
-        if not self._line and self._may_leave(qos):
+        if not self._line and self._may_leave(qos) and not self._uplinks.is_metered:
             self._send(topic, payload, qos, retain, properties, waiter)
             return
         # Whatever is wrong with it is said now, and the caller may reuse its buffer.
         size = len(encode_publish(topic, payload, qos, retain, 1 if qos else None, False, self._version, **properties))
+        if self._uplinks.is_metered and size > self._uplinks.largest_message:
+            raise EncodeError(f"a message of {size} bytes is more than any route's budget allows", field="payload")
         if self._line is _EMPTY_LINE:
             self._line = deque()
         self._line.append(_Queued((topic, bytes(payload), qos, retain), properties, size, waiter))
@@ -954,10 +998,10 @@ class ClientBase(ABC):
 
     def _may_leave(self, qos: int) -> bool:
         """Whether a message may go to the session now. Without a pacer the session itself keeps QoS 1 and 2."""
-        if self._pacer is None:
+        if self._pacer is None and not self._uplinks.is_metered:
             return qos != 0 or self._session.is_connected
         session = self._session
-        if not session.is_connected or self._pacer.wait_s(self._now()) > 0:
+        if not session.is_connected or (self._pacer is not None and self._pacer.wait_s(self._now()) > 0):
             return False
         # One that waited within the session would leave when an acknowledgement comes, whatever the pace.
         assert session.limits is not None
@@ -965,7 +1009,7 @@ class ClientBase(ABC):
 
     def _pump(self) -> None:
         """Send what waits in line, as far as it may leave."""
-        while self._line and self._may_leave(self._line[0].arguments[2]):
+        while self._line and self._may_leave(self._line[0].arguments[2]) and self._affords(self._line[0].size):
             queued = self._line.popleft()
             self._line_bytes -= queued.size
             try:
@@ -982,7 +1026,11 @@ class ClientBase(ABC):
                     self._call_pump_in(wait_s)
         else:
             self._is_direct = (
-                self._limits is None and self._feed is None and self._session.is_connected and not self._is_closing
+                self._limits is None
+                and self._feed is None
+                and not self._uplinks.is_metered
+                and self._session.is_connected
+                and not self._is_closing
             )
             self._look_whether_drained()
         if self._room_waiters:

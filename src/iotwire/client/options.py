@@ -5,7 +5,10 @@ from __future__ import annotations
 from ..errors import EncodeError
 from ..transport.steps import StepTimeouts
 
-__all__ = ["dead_link_timeout", "in_range", "positive", "times_of_steps"]
+__all__ = ["LARGEST_PACKET", "dead_link_timeout", "in_range", "positive", "times_of_steps"]
+
+# Bytes of the largest packet there can be [2.1.4].
+LARGEST_PACKET = 268_435_460
 
 
 def in_range(field: str, value: int, least: int, most: int) -> int:

@@ -15,7 +15,9 @@ from typing import Literal
 
 __all__ = ["State", "log_state"]
 
-State = Literal["connecting", "connected", "renewing", "returning", "lost", "refused", "waiting", "closed", "gave_up"]
+State = Literal[
+    "connecting", "connected", "renewing", "returning", "spent", "lost", "refused", "waiting", "closed", "gave_up"
+]
 
 _log = logging.getLogger("iotwire.client")
 

@@ -14,13 +14,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ..errors import IotwireError
-from ..failover import Failover
+from ..failover import Budget, Failover
 from ..mqtt import ReasonCode
 from ..route import Route, is_ip_literal
 from ..transport.blocking import open_connection
 from ..transport.steps import Interruption
 from ..transport.tls import TlsContexts
 from .backoff import is_refusal
+from .options import LARGEST_PACKET
 from .stats import RouteStats
 
 __all__ = ["Prober", "Uplinks", "read_server_reference"]
@@ -35,13 +36,18 @@ PROBE_TIMEOUT_S = 10.0
 class _Uplink:
     """One route, and what became of it."""
 
-    __slots__ = ("attempts", "connections", "moved_to", "patience", "received", "route", "sent")
+    __slots__ = ("attempts", "budget", "connections", "moved_to", "patience", "received", "route", "sent")
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, budget: Budget | None) -> None:
         self.route = route
+        self.budget = budget
         self.moved_to: Route | None = None  # where its server has said that it is, for good
         self.patience = 1  # how many times `return_after_s` it has to answer before it is gone back to
         self.attempts = self.connections = self.sent = self.received = 0
+
+    @property
+    def is_spent(self) -> bool:
+        return self.budget is not None and not self.budget.left
 
 
 class Uplinks:
@@ -52,7 +58,15 @@ class Uplinks:
 
     def __init__(self, routes: Route | Failover, max_references: int) -> None:
         self._failover = routes if isinstance(routes, Failover) else None
-        self._uplinks = [_Uplink(each) for each in (routes.routes if isinstance(routes, Failover) else (routes,))]
+        if isinstance(routes, Failover):
+            self._uplinks = [_Uplink(*each) for each in zip(routes.routes, routes.budgets, strict=True)]
+        else:
+            self._uplinks = [_Uplink(routes, None)]
+        budgets = [each.budget for each in self._uplinks]
+        self.is_metered = any(budgets)
+        self.largest_message = min(
+            max(LARGEST_PACKET if each is None else each.max_bytes for each in budgets), LARGEST_PACKET
+        )
         self._max_references = max_references
         self._references = 0  # that were followed in a row
         self._detours: deque[Route] = deque()  # where a server has sent this client
@@ -77,7 +91,7 @@ class Uplinks:
     @property
     def has_another(self) -> bool:
         """Whether another route is to be tried if this attempt fails, before the client waits or gives up."""
-        return bool(self._detours) or len(self._tried | {self.index}) < len(self._uplinks)
+        return bool(self._detours or self._untried(self._tried | {self.index}))
 
     @property
     def failure(self) -> BaseException | None:
@@ -103,13 +117,32 @@ class Uplinks:
             return
         wanted, self._wanted = self._wanted, None
         self._is_return, self._returns = self._returns, False
-        untried = [index for index in range(len(self._uplinks)) if index not in self._tried]
-        if wanted in untried:
+        untried = self._untried(self._tried)
+        if wanted is not None and wanted in untried:
             self.index = wanted
-        else:
+        elif untried:
             self.index = next((index for index in untried if index not in self._silent), untried[0])
         uplink = self._uplinks[self.index]
         self.route = uplink.moved_to or uplink.route
+
+    def _untried(self, tried: set[int]) -> list[int]:
+        return [index for index, each in enumerate(self._uplinks) if index not in tried and not each.is_spent]
+
+    @property
+    def budget(self) -> Budget | None:
+        """Of this route."""
+        return self._uplinks[self.index].budget
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether this route may not be used now."""
+        return self._uplinks[self.index].is_spent
+
+    @property
+    def renews_in_s(self) -> float | None:
+        """Seconds until there is a route that may be used; None where there is one."""
+        budgets = [each.budget for each in self._uplinks if each.budget is not None and each.is_spent]
+        return min(each.renews_in_s for each in budgets) if len(budgets) == len(self._uplinks) else None
 
     def note_attempt(self) -> None:
         self._uplinks[self.index].attempts += 1
@@ -150,7 +183,7 @@ class Uplinks:
                 uplink.moved_to = None  # it is not there: where it came from may know better
             self._tried.add(self.index)
             self._failures.append(error)
-            if len(self._tried) == len(self._uplinks):
+            if not self._untried(self._tried):
                 return False
         self._choose()
         return True
@@ -176,7 +209,7 @@ class Uplinks:
         self._returns = True
 
     def note_silent(self) -> None:
-        """This one does not answer."""
+        """It is known that this route does not answer."""
         self._silent.add(self.index)
 
     def note_probed(self, silent: set[int]) -> None:
@@ -188,14 +221,16 @@ class Uplinks:
         if self._failover is None or self._failover.return_after_s is None or not self.index:
             return None
         after_s = self._failover.return_after_s
-        better = [(each.moved_to or each.route, each.patience * after_s) for each in self._uplinks[: self.index]]
-        return Prober(better, tell)
+        better = self._uplinks[: self.index]
+        return Prober([(each.moved_to or each.route, each.patience * after_s, each.budget) for each in better], tell)
 
     def count(self, sent: int, received: int) -> None:
         """So many bytes in all by now: what is new is this route's."""
         uplink = self._uplinks[self.index]
         uplink.sent += sent - self._counted[0]
         uplink.received += received - self._counted[1]
+        if uplink.budget is not None:
+            uplink.budget.spend(sent + received - sum(self._counted))
         self._counted = (sent, received)
 
     def stats(self) -> tuple[RouteStats, ...]:
@@ -215,11 +250,11 @@ class Uplinks:
 class Prober:
     """Tries routes from time to time, beside a connection, in a thread of its own: as far as TLS, and no further.
 
-    routes: the better ones first, and how long each has to have answered. tell: called in that thread, once, with the
-    index of the first one that has.
+    routes: the better ones first, and for each how long it has to have answered, and what it may spend. tell: called in
+    that thread, once, with the index of the first one that has answered for so long.
     """
 
-    def __init__(self, routes: Sequence[tuple[Route, float]], tell: Callable[[int], None]) -> None:
+    def __init__(self, routes: Sequence[tuple[Route, float, Budget | None]], tell: Callable[[int], None]) -> None:
         self._routes = routes
         self._tell = tell
         self._contexts = TlsContexts()
@@ -249,8 +284,8 @@ class Prober:
             self._wakeup.wait(wait_s)
             self._wakeup.clear()
             wait_s = PROBE_EVERY_S
-            for index, (route, after_s) in enumerate(self._routes):
-                answers = self._try(route)
+            for index, (route, after_s, budget) in enumerate(self._routes):
+                answers = (budget is None or budget.left > 0) and self._try(route)
                 if self._is_over:
                     return
                 if not answers:

@@ -513,6 +513,8 @@ class Outbox:
         window = self._writing
         with self._lock:
             changes, self._changes = self._changes, []
+            name = self._new_name
+            state = self._state
             awaited = len(self._is_awaited)
             gone = set(removed)
             settled = [packet_id for packet_id, (message_id, _) in self._state.sent.items() if message_id in gone]
@@ -521,7 +523,7 @@ class Outbox:
         rows = [] if window is None else window.rows
         error: OutboxError | None = None
         try:
-            self._write_or_replace(rows, removed, changes, settled)
+            self._write_or_replace(rows, removed, changes, name, settled)
         except OutboxError as failure:
             error = failure
         except sqlite3.Error as failure:
@@ -535,7 +537,8 @@ class Outbox:
                     self._force_due = time.monotonic() + self._sync_interval_s
                 for message_id in removed:
                     self._removed.pop(message_id, None)
-                self._new_name = None
+                if self._state is state:  # else another session has begun meanwhile, which is yet to be written
+                    self._new_name = None
                 self._state.forget(removed)
                 self._remove_due = time.monotonic() + REMOVE_AFTER_S
                 self._counts["stored"] += len(rows)
@@ -545,7 +548,8 @@ class Outbox:
             else:
                 _log.error("%s", error)
                 self._remove_due = time.monotonic() + RETRY_AFTER_S
-                self._changes = [*changes, *self._changes]  # with what is written next
+                if self._state is state:
+                    self._changes = [*changes, *self._changes]  # with what is written next
                 if window is not None:
                     self._messages -= len(rows)
                     self._bytes -= window.size
@@ -556,10 +560,12 @@ class Outbox:
         for tell in tell_all:
             tell(error)
 
-    def _write_or_replace(self, rows: list[Row], removed: list[int], changes: list[Change], settled: list[int]) -> None:
+    def _write_or_replace(
+        self, rows: list[Row], removed: list[int], changes: list[Change], name: str | None, settled: list[int]
+    ) -> None:
         assert self._store is not None
         try:
-            self._store.write(rows, removed, changes, name=self._new_name, settled=settled)
+            self._store.write(rows, removed, changes, name=name, settled=settled)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
