@@ -29,8 +29,9 @@ settings.load_profile("iotwire")
 # Whoever tries another build of the modules (boards, sanitizers, the stable ABI) sets IOTWIRE_TESTS=compiled. Then what
 # is Python alone is left out: it takes an emulator half an hour. The integration tests and the demo go through it.
 PYTHON_ALONE = (
-    *("cli", "client", "credentials", "emulator", "endpoint", "https_", "metrics", "outbox", "pem"),
-    *("preflight", "probe", "providers_", "proxy", "route_", "service", "systemd", "transport_", "upgrade"),
+    *("budgets", "cli", "client", "credentials", "emulator", "endpoint", "failover", "https_", "linkwatch", "metrics"),
+    *("outbox", "pem", "preflight", "probe", "providers_", "proxy", "route_", "service", "systemd", "transport_"),
+    *("upgrade", "uplinks"),
 )
 collect_ignore_glob = (
     [f"unit/test_{name}*" for name in PYTHON_ALONE] if os.environ.get("IOTWIRE_TESTS") == "compiled" else []

@@ -153,7 +153,11 @@ METRICS = (
         "route",
     ),
     Metric(
-        "route_connections_total", "counter", "Connections that were accepted, by route.", _route("connections"), "route"
+        "route_connections_total",
+        "counter",
+        "Connections that were accepted, by route.",
+        _route("connections"),
+        "route",
     ),
     Metric("route_bytes_sent_total", "counter", "Bytes of MQTT packets sent, by route.", _route("bytes_sent"), "route"),
     Metric(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from iotwire import Client, ClientStats, Traffic
+from iotwire import Client, ClientStats, RouteStats, Traffic
 from iotwire.errors import EncodeError, IotwireError
 from iotwire.metrics import METRICS, prometheus_text, write_textfile
 from iotwire.mqtt import PacketType
@@ -92,7 +92,11 @@ def parse(text: str) -> dict[str, Family]:
 
 
 NOTHING = ClientStats(
-    **{each.name: {} if "Mapping" in str(each.type) else 0 for each in fields(ClientStats) if each.name != "outbox"}
+    **{
+        each.name: {} if "Mapping" in str(each.type) else 0
+        for each in fields(ClientStats)
+        if each.name not in ("outbox", "routes")
+    }
 )
 # Every number another one, so that none is taken for its neighbour.
 EVERYTHING = ClientStats(
@@ -112,6 +116,7 @@ EVERYTHING = ClientStats(
     sent_by_topic={"plant": Traffic(18, 19), None: Traffic(20, 21), "": Traffic(22, 23)},
     received_by_topic={"commands": Traffic(24, 25)},
     outbox=OutboxStats(*range(26, 26 + len(fields(OutboxStats)))),
+    routes=(RouteStats("a", "eth0", 37, 38, 39, 40), RouteStats("a", None, 41, 42, 43, 44)),
 )
 
 
@@ -162,14 +167,23 @@ def test_all_that_stats_have_is_there() -> None:
         "outbox_dropped_total reason=expired": 34,
         "outbox_refused_total": 35,
         "outbox_dropped_total reason=damaged": 36,
+        "route_attempts_total route=1": 37,
+        "route_connections_total route=1": 38,
+        "route_bytes_sent_total route=1": 39,
+        "route_bytes_received_total route=1": 40,
+        "route_attempts_total route=2": 41,
+        "route_connections_total route=2": 42,
+        "route_bytes_sent_total route=2": 43,
+        "route_bytes_received_total route=2": 44,
     }
 
 
 def test_no_field_of_the_stats_was_forgotten() -> None:
     """A field that is added later, and not to the table, leaves its number out of the text."""
     numbers = {str(int(number)) for number in flat(prometheus_text(EVERYTHING)).values()}
-    assert numbers == set(map(str, range(1, 37)))
-    assert len(fields(ClientStats)) == 16
+    assert numbers == set(map(str, range(1, 45)))
+    assert len(fields(ClientStats)) == 17
+    assert len(fields(RouteStats)) == 6
     assert len(fields(OutboxStats)) == 11
 
 
@@ -184,6 +198,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
 def test_a_client_that_has_done_nothing_has_its_zeros() -> None:
     assert set(flat(prometheus_text(NOTHING)).values()) == {0}
     assert "outbox" not in prometheus_text(NOTHING)
+    assert "route" not in prometheus_text(replace(NOTHING, routes=EVERYTHING.routes[:1]))
     assert "outbox_messages 0\n" in prometheus_text(replace(NOTHING, outbox=OutboxStats()))
 
 

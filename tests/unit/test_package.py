@@ -50,6 +50,7 @@ LAYERS = [
         "credentials",
         "custom_auth",
         "endpoint",
+        "failover",
         "limits",
         "outbox",
         "proxy",

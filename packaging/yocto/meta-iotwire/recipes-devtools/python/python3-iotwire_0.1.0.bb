@@ -22,6 +22,7 @@ FILES:${PN}-client = " \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/credentials.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/custom_auth.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/endpoint.py \
+    ${PYTHON_SITEPACKAGES_DIR}/iotwire/failover.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/https \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/limits.py \
     ${PYTHON_SITEPACKAGES_DIR}/iotwire/metrics.py \
