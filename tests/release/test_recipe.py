@@ -58,8 +58,8 @@ PACKED_IN = {
 CORE = {
     "__future__", "abc", "argparse", "binascii", "collections", "configparser", "contextlib", "copy", "dataclasses",
     "enum", "errno", "fcntl", "functools", "importlib", "inspect", "ipaddress", "itertools", "os", "pathlib",
-    "platform", "re", "select", "selectors", "signal", "stat", "struct", "sys", "textwrap", "threading", "time", "types",
-    "typing", "urllib.parse", "weakref",
+    "platform", "re", "select", "selectors", "signal", "stat", "struct", "sys", "textwrap", "threading", "time",
+    "types", "typing", "urllib.parse", "weakref",
 }  # fmt: skip
 # Asked for by name only (PEP 562), as iotwire.__version__ is, or where a program uses that library itself.
 ON_DEMAND = {

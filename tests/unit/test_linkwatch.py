@@ -16,7 +16,7 @@ import pytest
 from either import KINDS, either
 from forking import in_child, needs_fork
 from iotwire import Backoff, Broker, Failover
-from iotwire.client import base
+from iotwire.client import attempts
 from iotwire.transport import linkwatch
 from iotwire.transport.linkwatch import LinkChange, listen, read_changes
 from linking import MAY_NOT
@@ -181,11 +181,11 @@ def test_a_client_that_waits_for_an_hour_connects_when_its_network_is_there(kind
 def test_an_attempt_into_a_black_hole_is_given_up_when_the_network_is_another_one(
     kind: str, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LET_ALONE_S", 0.0)
+    monkeypatch.setattr(attempts, "LET_ALONE_S", 0.0)
     with black_hole() as place, either(kind, Broker(*place), "c", connect_timeout_s=600, **patient) as client:
-        for attempts in (1, 2, 3):
-            until(lambda attempts=attempts: client.stats().routes[0].attempts == attempts)
-            until(lambda: client._interruption._interrupt is not None)
+        for count in (1, 2, 3):
+            until(lambda count=count: client.stats().routes[0].attempts == count)
+            until(lambda: client._interruption is not None and client._interruption._interrupt)
             announce(LinkChange(True))
 
 
@@ -193,7 +193,7 @@ def test_an_attempt_into_a_black_hole_is_given_up_when_the_network_is_another_on
 def test_a_name_that_no_resolver_answers_for_is_asked_for_again_when_the_network_is_another_one(
     kind: str, patient: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "LET_ALONE_S", 0.0)
+    monkeypatch.setattr(attempts, "LET_ALONE_S", 0.0)
     ends = threading.Event()
     asked: list[str] = []
 
@@ -207,7 +207,7 @@ def test_a_name_that_no_resolver_answers_for_is_asked_for_again_when_the_network
         monkeypatch.setattr("iotwire.transport.resolver._get_addresses", ask)
         with either(kind, Broker("gateway.example", port), "c", connect_timeout_s=600, **patient) as client:
             until(lambda: asked)
-            until(lambda: client._interruption._interrupt is not None)
+            until(lambda: client._interruption is not None and client._interruption._interrupt)
             announce(LinkChange(True))
             until(lambda: client.is_connected)
             ends.set()

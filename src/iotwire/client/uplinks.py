@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,6 +55,25 @@ class Uplinks:
     max_references: Server References that are followed in a row (MQTT 5.0, 4.13).
     """
 
+    __slots__ = (
+        "_counted",
+        "_detours",
+        "_failover",
+        "_failures",
+        "_is_return",
+        "_max_references",
+        "_references",
+        "_returns",
+        "_silent",
+        "_tried",
+        "_uplinks",
+        "_wanted",
+        "index",
+        "is_metered",
+        "largest_message",
+        "route",
+    )
+
     def __init__(self, routes: Route | Failover, max_references: int) -> None:
         self._failover = routes if isinstance(routes, Failover) else None
         if isinstance(routes, Failover):
@@ -69,10 +87,10 @@ class Uplinks:
         )
         self._max_references = max_references
         self._references = 0  # that were followed in a row
-        self._detours: deque[Route] = deque()  # where a server has sent this client
-        self._tried: set[int] = set()  # in this round
-        self._failures: list[BaseException | None] = []  # of this round
-        self._silent: set[int] = set()  # routes that have not answered lately: those are tried last
+        self._detours: tuple[Route, ...] = ()  # where a server has sent this client
+        self._tried: frozenset[int] = frozenset()  # in this round
+        self._failures: tuple[BaseException | None, ...] = ()  # of this round
+        self._silent: frozenset[int] = frozenset()  # routes that have not answered lately: those are tried last
         self._wanted: int | None = None  # what is tried first in the next round
         self._returns = self._is_return = False  # whether that is to be, and the attempt under way is, a return
         self._counted = (0, 0)
@@ -100,20 +118,20 @@ class Uplinks:
 
     def begin(self) -> None:
         """The client begins, or the network is another one."""
-        self._silent.clear()
+        self._silent = frozenset()
         self.begin_round()
 
     def begin_round(self) -> None:
         """All routes may be tried again."""
-        self._tried.clear()
-        self._failures.clear()
-        self._detours.clear()
+        self._tried = frozenset()
+        self._failures = self._detours = ()
         self._references = 0
         self._choose()
 
     def _choose(self) -> None:
         if self._detours:
-            self.route = self._detours.popleft()
+            self.route, *others = self._detours
+            self._detours = tuple(others)
             return
         wanted, self._wanted = self._wanted, None
         self._is_return, self._returns = self._returns, False
@@ -125,7 +143,7 @@ class Uplinks:
         uplink = self._uplinks[self.index]
         self.route = uplink.moved_to or uplink.route
 
-    def _untried(self, tried: set[int]) -> list[int]:
+    def _untried(self, tried: frozenset[int]) -> list[int]:
         return [index for index, each in enumerate(self._uplinks) if index not in tried and not each.is_spent]
 
     @property
@@ -149,7 +167,7 @@ class Uplinks:
 
     def note_connection(self) -> None:
         self._uplinks[self.index].connections += 1
-        self._silent.discard(self.index)
+        self._silent -= {self.index}
 
     def note_reference(self, reason_code: int, reference: str | None) -> None:
         """The server has refused, or ended, a connection, and may have said where else to go."""
@@ -159,7 +177,7 @@ class Uplinks:
             return
         places = read_server_reference(reference)[: self._max_references - self._references]
         routes = [self.route.moved_to(*place) for place in places]
-        self._detours = deque(each for each in routes if each is not None)
+        self._detours = tuple(each for each in routes if each is not None)
         self._references += len(self._detours)
         if self._detours and reason_code == ReasonCode.SERVER_MOVED:
             self._uplinks[self.index].moved_to = self._detours[0]
@@ -171,8 +189,8 @@ class Uplinks:
         """
         self._judge_return(lasted_s)
         if has_worked:
-            self._tried.clear()
-            self._failures.clear()
+            self._tried = frozenset()
+            self._failures = ()
             self._references = len(self._detours)
             is_sent_on = bool(self._detours)
             self._choose()
@@ -181,8 +199,8 @@ class Uplinks:
             uplink = self._uplinks[self.index]
             if self.route is uplink.moved_to:
                 uplink.moved_to = None  # it is not there: where it came from may know better
-            self._tried.add(self.index)
-            self._failures.append(error)
+            self._tried |= {self.index}
+            self._failures += (error,)
             if not self._untried(self._tried):
                 return False
         self._choose()
@@ -210,11 +228,11 @@ class Uplinks:
 
     def note_silent(self) -> None:
         """It is known that this route does not answer."""
-        self._silent.add(self.index)
+        self._silent |= {self.index}
 
     def note_probed(self, silent: set[int]) -> None:
         """Of those that are better than this one, these do not answer."""
-        self._silent = {index for index in self._silent if index >= self.index} | silent
+        self._silent = frozenset(index for index in self._silent if index >= self.index) | silent
 
     def make_prober(self, tell: Callable[[int], None]) -> Prober | None:
         """What tries the routes that are better than this one; None where there is none, or no wish to go back."""

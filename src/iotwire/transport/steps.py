@@ -53,6 +53,8 @@ class Interruption:
     steps have an answer, and are not interrupted.
     """
 
+    __slots__ = ("_interrupt", "_is_for_good", "_lock", "has_come")
+
     def __init__(self) -> None:
         self.has_come = False
         self._is_for_good = False
