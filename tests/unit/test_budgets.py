@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from either import KINDS, either
-from iotwire import Backoff, Broker, Budget, EncodeError, Failover, Metered, Outbox, RouteError
+from iotwire import Backoff, Broker, Budget, ConnectError, EncodeError, Failover, Metered, Outbox, RouteError
 from iotwire.client.uplinks import Uplinks
 from iotwire.mqtt import Publish
 from scripted_threads import Peer, scripted, until
@@ -178,6 +178,18 @@ def test_the_only_route_is_waited_for_until_it_may_be_used_again(kind: str, tmp_
         until(lambda: outbox.stats().messages == 0)
         assert time.monotonic() - began >= 2.0  # three periods, of two messages each, and what is left
     assert [int(each) for each in taking.payloads] == list(range(8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_connects_with_a_spent_budget_is_told_rather_than_left_waiting(kind: str) -> None:
+    budget = Budget(100)
+    budget.spend(100)
+    with (
+        scripted(Taking()) as route,
+        pytest.raises(ConnectError, match="the budget of each route is spent"),
+        either(kind, Failover(Metered(route, budget)), "c"),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("kind", KINDS)

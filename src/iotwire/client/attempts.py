@@ -312,7 +312,8 @@ class Attempts(ABC):
         if self._is_leaving:
             return None
         was_renewed, self._is_renewing = self._is_renewing, False
-        if self._backoff is not None and (renews_in_s := uplinks.renews_in_s) is not None:
+        may_wait = self._has_connected or self._wait_for_server
+        if may_wait and self._backoff is not None and (renews_in_s := uplinks.renews_in_s) is not None:
             self._may_hurry = False
             error = ConnectError("the budget of each route is spent")
             self._note(logging.WARNING, "waiting", error, renews_in_s)
@@ -324,7 +325,7 @@ class Attempts(ABC):
         lacks_link, self._lacks_link = self._lacks_link, False
         delay_s = 0.0
         if not is_next:
-            if not (self._has_connected or self._wait_for_server):
+            if not may_wait:
                 return None
             if not has_worked:
                 error = uplinks.failure
@@ -336,7 +337,8 @@ class Attempts(ABC):
                 delay_s = wait_s
         self._not_before = 0.0
         if self._limits is not None and self._limits.connect_interval_s is not None:
-            self._not_before = max(began, self._asked_at or began) + self._limits.connect_interval_s
+            asked_at = self._asked_at or began
+            self._not_before = (asked_at if is_next else max(began, asked_at)) + self._limits.connect_interval_s
             delay_s = max(delay_s, self._not_before - now)
         self._may_hurry = not is_refusal(error)
         if is_refusal(error):

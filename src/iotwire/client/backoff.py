@@ -31,7 +31,8 @@ class Backoff:
     another one has taken over its id, it waits from half of `max_s` on: the same again at once would be refused again,
     and may be counted against the device.
 
-    attempts: how many may fail in a row before the client gives up; None for never. 0 < base_s <= max_s <= 86400.
+    attempts: how many may fail in a row before the client gives up; None for never. It counts anew where the network of
+        this machine has changed. 0 < base_s <= max_s <= 86400.
     Raises EncodeError for values out of range.
     """
 
