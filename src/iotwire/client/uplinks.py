@@ -114,7 +114,7 @@ class Uplinks:
     @property
     def failure(self) -> BaseException | None:
         """What to make of a round in which all have failed: the network, if it was that for one of them."""
-        return next((each for each in self._failures if not is_refusal(each)), self._failures[-1])
+        return next((each for each in reversed(self._failures) if not is_refusal(each)), self._failures[-1])
 
     def begin(self) -> None:
         """The client begins, or the network is another one."""
