@@ -7,7 +7,6 @@ starts one that is not there skips (or fails, see `support.absent`).
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -19,11 +18,11 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import pytest
 
@@ -193,6 +192,10 @@ class RealBroker(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     def start(self) -> None:
         """Start it, on the same port each time, and wait until it answers a client."""
@@ -422,82 +425,3 @@ class Aedes(RealBroker):
 
 
 BROKERS: tuple[type[RealBroker], ...] = (Mosquitto, Nats, Aedes, RabbitMq)
-
-
-class Tap(Protocol):
-    """Sees what passes over one connection of a relay, in any pieces, before it is passed on."""
-
-    def from_client(self, data: bytes) -> None: ...
-    def from_broker(self, data: bytes) -> None: ...
-
-
-class Relay:
-    """A way to a broker that can be cut. port: where clients connect. make_tap: called for each connection."""
-
-    def __init__(self, target: int, make_tap: Callable[[], Tap] | None = None) -> None:
-        (self.port,) = free_ports(1)
-        self._target = target
-        self._make_tap = make_tap
-        self._server: asyncio.Server | None = None
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def cut(self) -> None:
-        """Reset every connection, on both sides, and accept none until `mend`."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for each in self._writers:
-            each.transport.abort()
-        self._writers.clear()
-
-    async def mend(self) -> None:
-        """Accept connections."""
-        self._server = await asyncio.start_server(self._accept, HOST, self.port)
-
-    async def close(self) -> None:
-        self.cut()
-        await asyncio.gather(*self._tasks)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, onward = await asyncio.open_connection(HOST, self._target)
-        except OSError:  # the broker is down: so is this connection
-            writer.transport.abort()
-            return
-        self._writers.append(onward)
-        if writer.transport.is_closing():  # cut meanwhile
-            onward.transport.abort()
-        tap = None if self._make_tap is None else self._make_tap()
-        await asyncio.gather(
-            self._pass_on(reader, onward, None if tap is None else tap.from_client),
-            self._pass_on(there, writer, None if tap is None else tap.from_broker),
-        )
-
-    async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, see: Callable[[bytes], None] | None
-    ) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                if see is not None:
-                    see(data)
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def relay(target: int, make_tap: Callable[[], Tap] | None = None) -> AsyncIterator[Relay]:
-    """A relay to a port of 127.0.0.1."""
-    made = Relay(target, make_tap)
-    await made.mend()
-    try:
-        yield made
-    finally:
-        await made.close()

@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Self
 
-from brokers import RealBroker, Relay
+from brokers import RealBroker
 from iotwire import Backoff, BlockingClient, Client
 from iotwire.errors import OutboxFullError
 from iotwire.mqtt import ConnAck, Decoder, Packet, PubAck, PubComp, Publish, PubRec, PubRel, Subscription
+from relays import Relay
 
 FAULTS = int(os.environ.get("IOTWIRE_FAULTS", "5"))
 # How long it may take until messages arrive again, once nothing is wrong any more. A machine may be busy.

@@ -1,73 +1,130 @@
 """A program with an outbox, for tests that kill it: publishes, and says on its standard output what is stored.
 
-outbox_publisher.py KIND PATH PORT RUN [drain]: KIND is "asyncio" or "blocking"; messages carry RUN and a number, every
-second one is of QoS 2. With "drain" it publishes nothing, and ends when the outbox is empty.
+`outbox_publisher.py KIND PATH PORT RUN`: KIND is "asyncio" or "blocking". A message is called RUN and a number; every
+second one is of QoS 2 unless --qos says otherwise. A line is "sent NAME...", "stored NAME...", or "error CLASS TEXT"
+for a call that failed, after which it goes on. With --drain it publishes nothing, and ends when the outbox is empty.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
-import sys
+import random
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from iotwire import Backoff, BlockingClient, Broker, Client, Outbox
+from iotwire import Backoff, BlockingClient, Broker, Client, Outbox, Tls
+from iotwire.errors import IotwireError
 
 TOGETHER = 10  # messages that are put at once
+SIZES = (0, 0, 0, 20, 200, 3000)
 
 
-def options(path: str) -> dict[str, Any]:
-    return {
-        "outbox": Outbox(path, commit_window_s=0.002),
-        "clean_start": False,
-        "session_expiry_interval": 3600,
-        "reconnect": Backoff(base_s=0.01, max_s=0.1),
-        "max_in_flight": 20,
-    }
+def payload_of(name: str) -> bytes:
+    """The name, and behind it what the name says: packets end anywhere, and a byte that changed shows."""
+    chance = random.Random(name)
+    return f"{name}:".encode() + chance.randbytes(chance.choice(SIZES))
 
 
-def say(run: str, numbers: range) -> None:
-    print(*(f"{run}:{number}" for number in numbers), flush=True)
+def name_of(payload: bytes) -> str:
+    """The other way round; for a payload that is not what was sent, something that is no name."""
+    run, number, _ = payload.split(b":", 2)
+    name = f"{run.decode()}:{int(number)}"
+    return name if payload_of(name) == payload else f"changed {payload!r}"
 
 
-def ranges() -> Any:
-    return (range(first, first + TOGETHER) for first in itertools.count(0, TOGETHER))
+class Program:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.run: str = arguments.run
+        self.drains: bool = arguments.drain
+        self._qos: int | None = arguments.qos
+        tls = None if arguments.ca is None else Tls(ca=arguments.ca)
+        self.route = Broker("127.0.0.1", arguments.port, tls=tls, username=arguments.user, password=arguments.user)
+        self.options: dict[str, Any] = {
+            "version": arguments.version,
+            "outbox": Outbox(arguments.path, commit_window_s=0.002),
+            "clean_start": False,
+            "session_expiry_interval": 3600 if arguments.version == 5 else None,
+            "reconnect": Backoff(base_s=0.01, max_s=0.1),
+            "keep_alive": 1,
+            "ping_timeout_s": 1.0,
+            "connect_timeout_s": 2.0,
+            "max_in_flight": 20,
+            # A killed broker that has forgotten the session asks for nothing better.
+            "drain_timeout_s": 0.0,
+        }
+
+    def batches(self) -> Iterator[list[tuple[str, int]]]:
+        """Names and qualities of service, as many as are put at once."""
+        if self.drains:
+            return
+        for first in itertools.count(0, TOGETHER):
+            yield [(f"{self.run}:{number}", self._qos or 1 + number % 2) for number in range(first, first + TOGETHER)]
 
 
-def qos_of(number: int) -> int:
-    return 1 + number % 2
+def say(word: str, names: list[str]) -> None:
+    if names:
+        print(word, *names, flush=True)
 
 
-async def publish(path: str, route: Broker, run: str, *, drains: bool) -> None:
-    async with Client(route, "publisher", **options(path)) as client:
-        while drains and client.stats().outbox.messages:  # type: ignore[union-attr]  # noqa: ASYNC110
+def say_error(error: IotwireError) -> None:
+    print("error", type(error).__name__, error, flush=True)
+
+
+async def publish(program: Program) -> None:
+    async with Client(program.route, "publisher", **program.options) as client:
+        while program.drains and client.stats().outbox.messages:  # type: ignore[union-attr]  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        for numbers in () if drains else ranges():
-            receipts = [client.publish_nowait("k", f"{run}:{each}".encode(), qos_of(each)) for each in numbers]
-            for receipt in receipts:
-                await receipt
-            say(run, numbers)
+        for batch in program.batches():
+            say("sent", [name for name, _ in batch])
+            stored = []
+            try:
+                receipts = [(name, client.publish_nowait("k", payload_of(name), qos)) for name, qos in batch]
+                for name, receipt in receipts:
+                    await receipt
+                    stored.append(name)
+            except IotwireError as error:
+                say_error(error)
+                await asyncio.sleep(0.05)
+            say("stored", stored)
 
 
-def publish_blocking(path: str, route: Broker, run: str, *, drains: bool) -> None:
-    with BlockingClient(route, "publisher", **options(path)) as client:
-        while drains and client.stats().outbox.messages:  # type: ignore[union-attr]
+def publish_blocking(program: Program) -> None:
+    with BlockingClient(program.route, "publisher", **program.options) as client:
+        while program.drains and client.stats().outbox.messages:  # type: ignore[union-attr]
             time.sleep(0.01)
-        for numbers in () if drains else ranges():
-            receipts = [client.publish_nowait("k", f"{run}:{each}".encode(), qos_of(each)) for each in numbers]
-            for receipt in receipts:
-                receipt.wait()
-            say(run, numbers)
+        for batch in program.batches():
+            say("sent", [name for name, _ in batch])
+            stored = []
+            try:
+                receipts = [(name, client.publish_nowait("k", payload_of(name), qos)) for name, qos in batch]
+                for name, receipt in receipts:
+                    receipt.wait()
+                    stored.append(name)
+            except IotwireError as error:
+                say_error(error)
+                time.sleep(0.05)
+            say("stored", stored)
 
 
 def main() -> None:
-    kind, path, port, run = sys.argv[1:5]
-    route, drains = Broker("127.0.0.1", int(port)), "drain" in sys.argv[5:]
-    if kind == "asyncio":
-        asyncio.run(publish(path, route, run, drains=drains))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=("asyncio", "blocking"))
+    parser.add_argument("path")
+    parser.add_argument("port", type=int)
+    parser.add_argument("run")
+    parser.add_argument("--drain", action="store_true")
+    parser.add_argument("--qos", type=int)
+    parser.add_argument("--version", type=int, default=5)
+    parser.add_argument("--ca")
+    parser.add_argument("--user")
+    program = Program(arguments := parser.parse_args())
+    if arguments.kind == "asyncio":
+        asyncio.run(publish(program))
     else:
-        publish_blocking(path, route, run, drains=drains)
+        publish_blocking(program)
 
 
 if __name__ == "__main__":

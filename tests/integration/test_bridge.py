@@ -14,9 +14,10 @@ from typing import Self
 
 import pytest
 
-from brokers import HOST, Mosquitto, Relay, relay
+from brokers import HOST, Mosquitto
 from iotwire import Client
 from iotwire.emulator import Emulator
+from relays import Relay, relay
 from running_emulator import environment_of
 from scripted import asynchronous_on
 from strangers import an_emulator_at

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from brokers import BROKERS, RealBroker, relay
+from brokers import BROKERS, RealBroker
 from iotwire import Client
 from iotwire.mqtt import Subscription, Will
+from relays import relay
 from scripted import asynchronous
 
 pytestmark = pytest.mark.broker
