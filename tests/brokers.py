@@ -157,6 +157,7 @@ class RealBroker(ABC):
 
     name, versions: of MQTT, as `Client` has them. max_qos: the highest that it takes and delivers.
     keeps_over_kill: whether sessions and the messages in them that it has acknowledged are there again after `kill`.
+    writes_sessions_after_s: how long it may take until it has written that there is a new session or subscription.
     not_in_topics: characters that it does not pass on in topics as they are.
     """
 
@@ -165,6 +166,7 @@ class RealBroker(ABC):
     has_shared_subscriptions: ClassVar[bool] = False
     sends_retained_to_wildcards: ClassVar[bool] = True
     keeps_over_kill: ClassVar[bool] = True
+    writes_sessions_after_s: ClassVar[float] = 0.0
     not_in_topics: ClassVar[str] = ""
     username: ClassVar[str | None] = None
     password: ClassVar[str | None] = None
@@ -299,11 +301,13 @@ class RabbitMq(RealBroker):
 
     It answers a PUBLISH of QoS 2 with PUBACK, where MQTT-4.3.3-2 asks for PUBREC: who sent it has to end the
     connection, as `Client` does. It sends no retained messages to a subscription with wildcards, against MQTT-3.3.1-6,
-    and writes them to its disk two seconds later. It takes "." for "/" and "*" for "+", which MQTT-4.7.3-4 forbids.
+    and writes them to its disk two seconds later, as it does new subscriptions. It takes "." for "/" and "*" for "+",
+    which MQTT-4.7.3-4 forbids.
     Granting QoS 1 where 2 is asked for is its right.
     """
 
     name = "rabbitmq"
+    writes_sessions_after_s = 4.0
     sends_retained_to_wildcards = False
     not_in_topics = ".*"
     username = "guest"  # may log in over loopback only

@@ -20,12 +20,13 @@ from iotwire.errors import IotwireError
 
 TOGETHER = 10  # messages that are put at once
 SIZES = (0, 0, 0, 20, 200, 3000)
+BIG_SIZES = (*SIZES, 100_000, 1_000_000)  # of a run that is called "big...": memory that has to be asked for
 
 
 def payload_of(name: str) -> bytes:
     """The name, and behind it what the name says: packets end anywhere, and a byte that changed shows."""
     chance = random.Random(name)
-    return f"{name}:".encode() + chance.randbytes(chance.choice(SIZES))
+    return f"{name}:".encode() + chance.randbytes(chance.choice(BIG_SIZES if name.startswith("big") else SIZES))
 
 
 def name_of(payload: bytes) -> str:
@@ -69,7 +70,7 @@ def say(word: str, names: list[str]) -> None:
         print(word, *names, flush=True)
 
 
-def say_error(error: IotwireError) -> None:
+def say_error(error: IotwireError | MemoryError) -> None:
     print("error", type(error).__name__, error, flush=True)
 
 
@@ -85,7 +86,7 @@ async def publish(program: Program) -> None:
                 for name, receipt in receipts:
                     await receipt
                     stored.append(name)
-            except IotwireError as error:
+            except (IotwireError, MemoryError) as error:
                 say_error(error)
                 await asyncio.sleep(0.05)
             say("stored", stored)
@@ -103,7 +104,7 @@ def publish_blocking(program: Program) -> None:
                 for name, receipt in receipts:
                     receipt.wait()
                     stored.append(name)
-            except IotwireError as error:
+            except (IotwireError, MemoryError) as error:
                 say_error(error)
                 time.sleep(0.05)
             say("stored", stored)

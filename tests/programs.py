@@ -89,6 +89,10 @@ class Publisher:
         return self._process.returncode is not None
 
     @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 
@@ -108,6 +112,11 @@ class Publisher:
         """More than it had."""
         before = self.stored
         await self.until(lambda: self.stored > before)
+
+    async def has_failed(self, times: int) -> None:
+        """Calls of it, so often more than they had."""
+        before = len(self.errors)
+        await self.until(lambda: len(self.errors) >= before + times)
 
     async def end(self) -> int:
         """Wait until it has ended by itself."""
@@ -185,6 +194,7 @@ async def taking(broker: RealBroker, tally: Tally, version: int = 5) -> AsyncIte
     ) as subscriber:
         taker = Taker(subscriber, tally)
         await subscriber.subscribe("k", max(tally.counts))
+        await asyncio.sleep(broker.writes_sessions_after_s)
         yield taker
 
 

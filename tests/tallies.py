@@ -125,4 +125,4 @@ def summary() -> Iterator[str]:
     ends = Counter({kind: faults[kind] for kind in ENDS})
     yield ""
     yield f"kills and cuts: {ends.total()} ({say_faults(ends)}); other faults: {say_faults(faults - ends)}"
-    yield from list(lines_of("all runs", faults, {qos: dict(figures) for qos, figures in sums.items()}))[1:]
+    yield from list(lines_of("all runs", faults, {qos: dict(each) for qos, each in sums.items() if each}))[1:]
