@@ -2,7 +2,7 @@
 
 A publisher with a lasting session sends numbers, QoS 1 on one topic and QoS 2 on another, by every way that a client
 has to publish. A subscriber with a lasting session notes what comes. Meanwhile something goes wrong IOTWIRE_FAULTS
-times (5, where it is not set). All chance is seeded.
+times (5, where it is not set). All chance is seeded; see tallies.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import gc
 import itertools
 import os
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from iotwire import Backoff, BlockingClient, Client
 from iotwire.errors import OutboxFullError
 from iotwire.mqtt import ConnAck, Decoder, Packet, PubAck, PubComp, Publish, PubRec, PubRel, Subscription
 from relays import Relay
+from tallies import Tally, chance_of
 
 FAULTS = int(os.environ.get("IOTWIRE_FAULTS", "5"))
 # How long it may take until messages arrive again, once nothing is wrong any more. A machine may be busy.
@@ -241,7 +241,8 @@ class FaultRun:
         keep_alive: int = 2,
         timeout_s: float = 2.0,
     ) -> None:
-        self.random = random.Random(seed)
+        self.random = chance_of(seed)
+        self.tally = Tally(f"clients, {seed}", levels)
         self.levels = levels
         options: dict[str, Any] = {
             "version": version,
@@ -337,9 +338,22 @@ class FaultRun:
         except TimeoutError:
             raise AssertionError(f"the subscription is gone: {self.describe()}") from None
         self._must_read()
+        self._count()
         self._check_wires()
         if self._keeps_all:
             self._check_arrivals()
+
+    def _count(self) -> None:
+        """Where the broker keeps all that it has acknowledged, and that is all that was sent, it counts as stored."""
+        for qos, counts in self.tally.counts.items():
+            topic = f"{self.topic}/{qos}"
+            counts.sent.update(range(self.sent[qos]))
+            counts.acknowledged.update(number for name, number in self._publisher_wire.answered if name == topic)
+            counts.arrived.update(self.got[qos])
+            if self._keeps_all:
+                counts.stored |= counts.sent
+        self.tally.notes.append(self.describe())
+        self.tally.report()
 
     def _check_wires(self) -> None:
         """What the client owes to any broker."""
@@ -381,7 +395,7 @@ class FaultRun:
     async def _publish(self, qos: int) -> None:
         numbers = itertools.count()
         topic = f"{self.topic}/{qos}"
-        publisher, chance = self.publisher, random.Random(f"{self.topic} {qos}")
+        publisher, chance = self.publisher, chance_of(f"{self.topic} {qos}")
 
         def message() -> tuple[str, bytes]:
             number = next(numbers)

@@ -19,6 +19,7 @@ does its part:
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import pytest
 from brokers import Aedes, Mosquitto, Nats, RealBroker
 from faultruns import FAULTS, FaultRun, InThreads, run_clean
 from iotwire import Client
+from relays import BREAKING, DIRECTIONS, SLOWING
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(120 + 12 * FAULTS)]
 
@@ -72,7 +74,7 @@ def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
 async def traffic(at: tuple[str, RealBroker], fault: str, where: str = "", **options: Any) -> AsyncIterator[FaultRun]:
     name, broker = at
     setup = SETUPS[name]
-    keeps_all = fault in setup.keeps_over
+    keeps_all = ("cut" if fault == "poor link" else fault) in setup.keeps_over
     run = FaultRun(
         broker,
         setup.version,
@@ -86,7 +88,6 @@ async def traffic(at: tuple[str, RealBroker], fault: str, where: str = "", **opt
     async with run:
         yield run
         await run.finish()
-        print(run.describe())
 
 
 @pytest.mark.parametrize("fault", ["kill", "stop"])
@@ -96,6 +97,7 @@ def test_nothing_is_lost_to_a_broker_that_ends_and_starts_again(at: tuple[str, R
         async with traffic(at, fault) as run:
             for _ in range(FAULTS):
                 await run.progress()
+                run.tally.faults["broker"] += 1
                 await asyncio.to_thread(getattr(broker, fault))  # in a thread: the clients are to notice
                 await run.pause(0.0, 0.3)
                 await asyncio.to_thread(broker.start)
@@ -111,6 +113,7 @@ def test_nothing_is_lost_to_a_broker_that_stands_still_for_longer_than_the_clien
         async with traffic(at, "freeze", keep_alive=1, timeout_s=0.5) as run:
             for _ in range(FAULTS):
                 await run.progress()
+                run.tally.faults["still broker"] += 1
                 at[1].freeze()
                 try:
                     await run.pause(1.6, 2.4)
@@ -127,8 +130,28 @@ def test_nothing_is_lost_to_a_link_that_is_cut(at: tuple[str, RealBroker], end: 
             way = run.publisher_way if end == "publisher" else run.subscriber_way
             for _ in range(FAULTS):
                 await run.progress()
+                run.tally.faults["link"] += 1
                 way.cut()
                 await run.pause(0.0, 0.3)
+                await way.mend()
+
+    run_clean(test, RUN_TIMEOUT_S)
+
+
+def test_nothing_is_lost_to_a_link_that_is_torn_or_still_or_slow(at: tuple[str, RealBroker]) -> None:
+    """Of either client, to one side or both; each kind of fault in turn, for longer than the clients wait or shorter."""
+
+    async def test() -> None:
+        async with traffic(at, "poor link", keep_alive=1, timeout_s=0.5) as run:
+            kinds = [*BREAKING, *SLOWING]
+            run.random.shuffle(kinds)
+            for kind, _ in zip(itertools.cycle(kinds), range(FAULTS), strict=False):
+                await run.progress()
+                run.tally.faults["link" if kind in BREAKING else "slow link"] += 1
+                way = run.random.choice((run.publisher_way, run.subscriber_way))
+                fault = {**BREAKING, **SLOWING}[kind](run.random)
+                way.impose(fault, *run.random.choice((DIRECTIONS, DIRECTIONS[:1], DIRECTIONS[1:])))
+                await run.pause(0.1, 2.4)
                 await way.mend()
 
     run_clean(test, RUN_TIMEOUT_S)

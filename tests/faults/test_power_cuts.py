@@ -21,6 +21,7 @@ import pytest
 from faultruns import FAULTS
 from iotwire.outbox import Outbox, OutboxView
 from support import absent
+from tallies import Tally, chance_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 12 * FAULTS)]
 
@@ -151,9 +152,10 @@ def numbers_in(path: Path) -> list[int]:
 def test_what_was_reported_stored_survives_a_pulled_plug(sync: str, recorder: Path, tmp_path: Path) -> None:
     records = record_program(recorder, tmp_path, sync)
     forced = [at for at, record in enumerate(records) if record.what == SYNC and record.path == "outbox.db-wal"]
-    chance = random.Random(f"power {sync}")
+    tally = Tally(f"power cuts, sync={sync}", [2])
+    chance = chance_of(tally.run)
     ends = [chance.randrange(forced[0] + 1, len(records)) for _ in range(8 * FAULTS)]
-    found_all = 0
+    counts = tally.counts[2]
     for number, end in enumerate(ends):
         # What counts is what had been said when the disk was waited for the last time; "always" waits before it says.
         promised = end if sync == "always" else max(at for at in forced if at < end)
@@ -170,8 +172,12 @@ def test_what_was_reported_stored_survives_a_pulled_plug(sync: str, recorder: Pa
         assert not list(folder.glob("*damaged*")), f"after {end} of {len(records)} records"
         assert len(found) == len(set(found))
         assert stored - removed <= set(found), f"after {end} of {len(records)} records"
-        found_all += len(found)
+        # What is found on a disk is what leaves it.
+        tally.faults["power"] += 1
+        counts.stored |= {(number, each) for each in stored - removed}
+        counts.arrived.update((number, each) for each in found)
         for file in folder.iterdir():
             file.unlink()
-    print(f"{sync}: {len(ends)} pulled plugs, {found_all} messages found, none lost of those promised")
-    assert found_all > 20 * FAULTS
+    counts.sent |= counts.arrived.keys()
+    tally.check()
+    assert len(counts.arrived) > 20 * FAULTS
