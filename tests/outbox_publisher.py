@@ -36,11 +36,18 @@ def name_of(payload: bytes) -> str:
     return name if payload_of(name) == payload else f"changed {payload!r}"
 
 
+def expiry_s_of(name: str) -> int | None:
+    """How long a message is to live, with --expiry: some hours and a half."""
+    number = int(name.rpartition(":")[2])
+    return None if number % 3 == 0 else (number % 7) * 3600 + 1800
+
+
 class Program:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.run: str = arguments.run
         self.drains: bool = arguments.drain
         self._qos: int | None = arguments.qos
+        self._expires: bool = arguments.expiry
         tls = None if arguments.ca is None else Tls(ca=arguments.ca)
         self.route = Broker("127.0.0.1", arguments.port, tls=tls, username=arguments.user, password=arguments.user)
         self.options: dict[str, Any] = {
@@ -56,6 +63,10 @@ class Program:
             # A killed broker that has forgotten the session asks for nothing better.
             "drain_timeout_s": 0.0,
         }
+
+    def properties(self, name: str) -> dict[str, Any]:
+        expiry_s = expiry_s_of(name) if self._expires else None
+        return {} if expiry_s is None else {"message_expiry_interval": expiry_s}
 
     def batches(self) -> Iterator[list[tuple[str, int]]]:
         """Names and qualities of service, as many as are put at once."""
@@ -82,7 +93,10 @@ async def publish(program: Program) -> None:
             say("sent", [name for name, _ in batch])
             stored = []
             try:
-                receipts = [(name, client.publish_nowait("k", payload_of(name), qos)) for name, qos in batch]
+                receipts = [
+                    (name, client.publish_nowait("k", payload_of(name), qos, **program.properties(name)))
+                    for name, qos in batch
+                ]
                 for name, receipt in receipts:
                     await receipt
                     stored.append(name)
@@ -100,7 +114,10 @@ def publish_blocking(program: Program) -> None:
             say("sent", [name for name, _ in batch])
             stored = []
             try:
-                receipts = [(name, client.publish_nowait("k", payload_of(name), qos)) for name, qos in batch]
+                receipts = [
+                    (name, client.publish_nowait("k", payload_of(name), qos, **program.properties(name)))
+                    for name, qos in batch
+                ]
                 for name, receipt in receipts:
                     receipt.wait()
                     stored.append(name)
@@ -119,6 +136,7 @@ def main() -> None:
     parser.add_argument("--drain", action="store_true")
     parser.add_argument("--qos", type=int)
     parser.add_argument("--version", type=int, default=5)
+    parser.add_argument("--expiry", action="store_true")
     parser.add_argument("--ca")
     parser.add_argument("--user")
     program = Program(arguments := parser.parse_args())

@@ -198,7 +198,7 @@ async def taking(broker: RealBroker, tally: Tally, version: int = 5) -> AsyncIte
         yield taker
 
 
-async def drain(tally: Tally, *words: str) -> None:
+async def drain(tally: Tally, *words: str, environment: Mapping[str, str] | None = None) -> None:
     """What is left in the outbox leaves it."""
-    async with Publisher(tally, *words, "--drain") as publisher:
+    async with Publisher(tally, *words, "--drain", environment=environment) as publisher:
         assert await publisher.end() == 0, publisher.complaints.decode(errors="replace")

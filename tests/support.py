@@ -6,6 +6,7 @@ Import it as `from support import shared_vectors_folder`: pytest puts tests/ on 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,17 @@ def absent(neighbour: str, reason: str) -> NoReturn:
     if is_required(neighbour):
         pytest.fail(f"{neighbour} is required here, but {reason}", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
+
+
+def build_preloaded(source: str, folder: Path) -> Path:
+    """A library of C in tests/, for LD_PRELOAD."""
+    library = folder / f"{Path(source).stem}.so"
+    command = ["cc", "-shared", "-fPIC", "-O1", "-o", library, CHECKOUT / "tests" / source, "-ldl", "-pthread"]
+    try:
+        subprocess.run(command, check=True)
+    except FileNotFoundError:
+        absent("compiler", "there is no C compiler here")
+    return library
 
 
 def find_shared_vectors() -> Path | None:

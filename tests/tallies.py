@@ -44,7 +44,7 @@ class Counts:
         """Reported stored, and never arrived."""
         return self.stored - self.arrived.keys()
 
-    def figures(self, may_be_lost: Collection[Hashable]) -> dict[str, int]:
+    def figures(self, may_be_lost: Collection[Hashable], because: str) -> dict[str, int]:
         return {
             "sent": len(self.sent),
             "stored": len(self.stored),
@@ -52,7 +52,7 @@ class Counts:
             "delivered": len(self.arrived),
             "duplicated": len(self.duplicated),
             "lost": len(self.lost.difference(may_be_lost)),
-            **({"forgotten by the broker": len(self.lost.intersection(may_be_lost))} if may_be_lost else {}),
+            **({because: len(self.lost.intersection(may_be_lost))} if may_be_lost else {}),
         }
 
 
@@ -65,12 +65,18 @@ class Tally:
         self.faults: Counter[str] = Counter()
         self.notes: list[str] = []
 
-    def check(self, *, may_be_lost: Collection[Hashable] = (), may_come_twice: Collection[Hashable] = ()) -> None:
+    def check(
+        self,
+        *,
+        may_be_lost: Collection[Hashable] = (),
+        because: str = "",
+        may_come_twice: Collection[Hashable] = (),
+    ) -> None:
         """Print, and hold it to what has to be so: nothing lost, QoS 2 once, and nothing that nobody has sent.
 
-        may_be_lost, may_come_twice: messages of which the broker does not promise more.
+        may_be_lost: messages of which nobody promises more, `because` they are so. may_come_twice: the same.
         """
-        self.report(may_be_lost)
+        self.report(may_be_lost, because)
         for qos, counts in self.counts.items():
             lost = counts.lost.difference(may_be_lost)
             assert not lost, f"{self}: QoS {qos} lost {some(lost)}"
@@ -80,9 +86,9 @@ class Tally:
                 twice = set(counts.duplicated).difference(may_come_twice)
                 assert not twice, f"{self}: QoS 2 more than once {some(twice)}"
 
-    def report(self, may_be_lost: Collection[Hashable] = ()) -> None:
+    def report(self, may_be_lost: Collection[Hashable] = (), because: str = "") -> None:
         """Print it, and have it among those of all."""
-        figures = {qos: counts.figures(may_be_lost) for qos, counts in self.counts.items()}
+        figures = {qos: counts.figures(may_be_lost, because) for qos, counts in self.counts.items()}
         ALL.append((self.run, self.faults, figures, self.notes))
         print(*lines_of(*ALL[-1]), sep="\n")
 

@@ -139,7 +139,7 @@ def test_nothing_is_lost_to_a_link_that_is_cut(at: tuple[str, RealBroker], end: 
 
 
 def test_nothing_is_lost_to_a_link_that_is_torn_or_still_or_slow(at: tuple[str, RealBroker]) -> None:
-    """Of either client, to one side or both; each kind of fault in turn, for longer than the clients wait or shorter."""
+    """Of either client, to one side or both; each kind in turn, for longer than the clients wait or shorter."""
 
     async def test() -> None:
         async with traffic(at, "poor link", keep_alive=1, timeout_s=0.5) as run:

@@ -169,7 +169,7 @@ def test_what_a_killed_broker_had_not_acknowledged_arrives(kind: str, tmp_path: 
         run = run_with(broker, kind, "broker killed", tmp_path / "outbox.db", 1, 2)
     acknowledged = {name for counts in run.tally.counts.values() for name in counts.acknowledged}
     every = {name for counts in run.tally.counts.values() for name in counts.sent}
-    run.tally.check(may_be_lost=acknowledged, may_come_twice=every)
+    run.tally.check(may_be_lost=acknowledged, because="forgotten by the broker", may_come_twice=every)
 
 
 def test_a_bit_that_tips_over_on_the_way_is_noticed_by_tls_and_nothing_comes_that_was_not_sent(

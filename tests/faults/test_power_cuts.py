@@ -20,7 +20,7 @@ import pytest
 
 from faultruns import FAULTS
 from iotwire.outbox import Outbox, OutboxView
-from support import absent
+from support import build_preloaded
 from tallies import Tally, chance_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + 12 * FAULTS)]
@@ -76,13 +76,7 @@ class Record(NamedTuple):
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("recorder") / "record_writes.so"
-    source = Path(__file__).parents[1] / "record_writes.c"
-    try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-pthread"], check=True)
-    except FileNotFoundError:
-        absent("compiler", "there is no C compiler here")
-    return library
+    return build_preloaded("record_writes.c", tmp_path_factory.mktemp("recorder"))
 
 
 def record_program(recorder: Path, folder: Path, sync: str) -> list[Record]:
