@@ -9,7 +9,7 @@ import asyncio
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -68,6 +68,7 @@ class Publisher:
                     getattr(self._tally.counts[qos_of(name, self._levels)], word).add(name)
                 self.stored += len(names) if word == "stored" else 0
             self._changed.set()
+        await self._process.wait()
         self._changed.set()
 
     async def _read_complaints(self) -> None:
@@ -89,29 +90,38 @@ class Publisher:
         return self._process.returncode is not None
 
     @property
-    def returncode(self) -> int | None:
-        return self._process.returncode
-
-    @property
     def pid(self) -> int:
         return self._process.pid
 
+    def terminate(self) -> None:
+        """Have it send what it has, and end."""
+        self._process.terminate()
+
     def limit(self, what: int, most: int) -> None:
-        """Of a resource, from now on."""
-        resource.prlimit(self.pid, what, (most, resource.RLIM_INFINITY))
+        """Of a resource, from now on, if it has not ended."""
+        with suppress(ProcessLookupError):
+            resource.prlimit(self.pid, what, (most, resource.RLIM_INFINITY))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """As soon as one of its lines has made it so."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert not self.has_ended, f"it has ended: {self.complaints.decode(errors='replace')}"
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not condition():
+                    assert not self.has_ended, f"it has ended: {self.complaints.decode(errors='replace')}"
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            complaints = self.complaints.decode(errors="replace")
+            raise AssertionError(f"it stands still: {self.errors[-3:]}, {complaints}") from None
 
     async def has_stored(self) -> None:
         """More than it had."""
         before = self.stored
         await self.until(lambda: self.stored > before)
+
+    async def has_stored_or_ended(self) -> None:
+        before = self.stored
+        await self.until(lambda: self.stored > before or self.has_ended)
 
     async def has_failed(self, times: int) -> None:
         """Calls of it, so often more than they had."""
@@ -120,7 +130,11 @@ class Publisher:
 
     async def end(self) -> int:
         """Wait until it has ended by itself."""
-        return await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        try:
+            return await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        except TimeoutError:
+            complaints = self.complaints.decode(errors="replace")
+            raise AssertionError(f"it does not end: {self.errors[-3:]}, {complaints}") from None
 
 
 class AcknowledgedWire(Wire):

@@ -34,8 +34,7 @@ class BoundedFiles:
         self.folder = folder
 
     def resize(self, most: int, publisher: Publisher) -> None:
-        if not publisher.has_ended:
-            publisher.limit(resource.RLIMIT_FSIZE, most)
+        publisher.limit(resource.RLIMIT_FSIZE, most)
 
     def close(self) -> None: ...
 

@@ -18,6 +18,8 @@ import pytest
 
 import scripted_threads
 from iotwire import AwsIotLimits, Backoff, BlockingClient, Broker, Client
+from iotwire.client.base import ClientBase
+from iotwire.client.link import Link
 from iotwire.errors import ConnectError, EncodeError, OutboxError, OutboxFullError, PublishError, RequestTimeoutError
 from iotwire.mqtt import ConnAck, Connect, Disconnect, PubAck, PubComp, Publish, PubRec, PubRel, ReasonCode
 from iotwire.outbox import Outbox
@@ -580,6 +582,65 @@ async def test_where_the_disk_is_full_qos_2_goes_on_and_it_is_said_what_that_mea
         monkeypatch.undo()
     assert "messages of QoS 2 may come twice if this process ends now: " in caplog.text
     assert "the disk is full" in caplog.text
+
+
+@asynchronous
+async def test_a_message_that_there_was_no_memory_to_send_is_sent_a_second_later_and_in_its_place(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def submit(client: Client, *arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise MemoryError
+        real(client, *arguments)
+
+    real = ClientBase._submit
+    monkeypatch.setattr(ClientBase, "_submit", submit)
+    with Outbox(path) as outbox:
+        for number in range(4):
+            outbox.put("a", b"%d" % number, 1)
+    taking = Taking()
+    async with scripted(taking) as route, storing(route, "c", outbox=Outbox(path)) as client:
+        await until(lambda: client.stats().outbox.messages == 0)
+    assert taking.payloads == [b"0", b"1", b"2", b"3"]
+    assert "there is no memory to send a stored message now" in caplog.text
+
+
+def test_what_there_was_no_memory_to_write_is_written_to_the_next_connection(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[dict[str, Any]] = []
+    fails = False
+
+    def take_written(link: Link) -> list[bytes]:
+        nonlocal fails
+        written = real(link)
+        if fails and written:
+            fails = False
+            raise MemoryError
+        return written
+
+    real = Link._take_written
+    monkeypatch.setattr(Link, "_take_written", take_written)
+    taking = Taking()
+
+    async def test() -> None:
+        nonlocal fails
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        async with asyncio.timeout(20), scripted(taking) as route, storing(route, "c", outbox=Outbox(path)) as client:
+            await client.publish("a", b"1", 1)
+            await until(lambda: client.stats().outbox.messages == 0)
+            fails = True
+            await client.publish("a", b"2", 1)
+            await until(lambda: client.stats().outbox.messages == 0)
+            assert client.stats().reconnects == 1
+
+    asyncio.run(test())
+    assert taking.payloads == [b"1", b"2"]
+    assert [type(each["exception"]) for each in complaints] == [MemoryError]
 
 
 # Another process.

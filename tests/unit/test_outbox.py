@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import iotwire.outbox.outbox
 from forking import in_child, needs_fork
 from iotwire.errors import EncodeError, OutboxError, OutboxFullError
 from iotwire.outbox import Change, Outbox, StoredMessage
@@ -587,6 +588,50 @@ def test_a_disk_that_fails_while_it_is_read_is_no_damage(path: Path, monkeypatch
     assert list(path.parent.glob("*damaged*")) == []
     with Outbox(path) as outbox:
         assert outbox.stats().messages == 400
+
+
+def once_without_memory(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    real = getattr(owner, name)
+
+    def fail(*arguments: Any, **keywords: Any) -> Any:
+        monkeypatch.setattr(owner, name, real)
+        raise MemoryError
+
+    monkeypatch.setattr(owner, name, fail)
+
+
+def test_an_outbox_that_has_no_memory_to_write_says_so_and_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Outbox(path) as outbox:
+        put_all(outbox, ["a"])
+        once_without_memory(monkeypatch, Store, "write")
+        with pytest.raises(OutboxError, match="there is no memory for it"):
+            outbox.put("b", urgent=True).wait(TIMEOUT_S)
+        put_all(outbox, ["c"])
+        assert topics_of(take(outbox, 2)) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Store, "read"), (iotwire.outbox.outbox, "message_of")], ids=["a row", "a message"]
+)
+def test_an_outbox_that_has_no_memory_to_read_reads_again_and_in_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, owner: Any, name: str
+) -> None:
+    with Outbox(path) as outbox:
+        put_all(outbox, ["a", "b", "c"])
+        once_without_memory(monkeypatch, owner, name)
+        assert topics_of(take(outbox, 3)) == ["a", "b", "c"]
+    assert "there is no memory for it" in caplog.text
+
+
+def test_what_was_given_back_is_taken_again_before_what_comes_after_it(path: Path) -> None:
+    with Outbox(path) as outbox:
+        put_all(outbox, ["a", "b", "c", "d"])
+        first, *rest = take(outbox, 3)
+        outbox.give_back([each.id for each in rest])
+        assert topics_of(take(outbox, 3)) == ["b", "c", "d"]
+        outbox.done(first.id)
+        outbox.give_back([first.id])  # which is nobody's any more
+        assert outbox.stats().messages == 3
 
 
 PUBLISH = """

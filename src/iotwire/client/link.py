@@ -113,7 +113,11 @@ class Link(Stream):
             return False
         if self._packed is None:
             self._packed = deque()
-        piece = b"".join(self._session.take_output(self._loop.time()))
+        try:
+            piece = b"".join(self._session.take_output(self._loop.time()))
+        except MemoryError:  # as in `Stream`
+            self.abort()
+            raise
         self._packed.append(piece)
         self._packed_bytes += len(piece)
         return self._packed_bytes < most

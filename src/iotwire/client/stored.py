@@ -146,8 +146,8 @@ class Feed:
                     is_released=is_released, **self._properties_of(message),
                 )  # fmt: skip
                 delivery.context = held
-            else:
-                self._submit(message)
+            elif not self._submit(message):
+                self.outbox.give_back([message.id])
         if is_first:
             for packet_id in saved.received:
                 session.restore_received(packet_id)
@@ -185,28 +185,42 @@ class Feed:
         self._is_asked = False
         self._is_taking = True
         try:
-            for message in messages:
+            for at, message in enumerate(messages):
                 held = self._held.get(message.id)
                 if held is not None:
                     held.is_taken = True
                     if held.is_over:
                         self.note_end(held)
-                else:
-                    self._submit(message)
+                elif not self._submit(message):
+                    self.outbox.give_back([each.id for each in messages[at:]])
+                    break
         finally:
             self._is_taking = False
         self.keep_changes()
         client._update_reading()
         self.ask()
 
-    def _submit(self, message: StoredMessage) -> None:
+    def _submit(self, message: StoredMessage) -> bool:
+        """False where there was no memory for it, and it is with nobody."""
         held = self._held[message.id] = Held(self, message)
+        before = self._submitted
         try:
             self._client._submit(
                 message.topic, message.payload, message.qos, message.retain, self._properties_of(message), held
             )
         except IotwireError as error:
             held.set_exception(error)
+        except MemoryError:
+            _log.error("%s: there is no memory to send a stored message now", self._client.client_id)
+            if self._submitted == before:
+                del self._held[message.id]
+                return False
+        return True
+
+    @property
+    def _submitted(self) -> int:
+        """Messages that the session has, or that wait for it."""
+        return self._client._session.unfinished + len(self._client._line)
 
     def _properties_of(self, message: StoredMessage) -> dict[str, Any]:
         return message.properties if self._client._version == 5 else {}

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +67,7 @@ class Question:
     def call(self) -> None:
         try:
             self.answer = self._function()
-        except (sqlite3.Error, OutboxError) as error:
+        except (sqlite3.Error, MemoryError, OutboxError) as error:
             self.error = error if isinstance(error, OutboxError) else OutboxError(explain(error))
 
 
@@ -401,6 +401,15 @@ class Outbox:
             self._counts["refused" if is_refused else "delivered"] += 1
             self._forget_message(message_id, size)
 
+    def give_back(self, message_ids: Iterable[int]) -> None:
+        """These were taken and cannot be used now: they are read again in a second, before what comes after them."""
+        with self._lock:
+            for message_id in message_ids:
+                if message_id in self._taken:
+                    self._read_back(message_id)
+            self._paused_until = time.monotonic() + RETRY_AFTER_S
+            self._wake.notify()
+
     def _rewind(self) -> None:
         """What was taken and is not done is to be taken again; nobody waits for messages any more."""
         self._demand = None
@@ -484,8 +493,8 @@ class Outbox:
             self._make_room()
             self._sweep()
             self._serve()
-        except (sqlite3.Error, OutboxError) as error:
-            _log.error("%s was not read: %s", self.path, error)
+        except (sqlite3.Error, MemoryError, OutboxError) as error:
+            _log.error("%s was not read: %s", self.path, error if isinstance(error, OutboxError) else explain(error))
             self._paused_until = time.monotonic() + RETRY_AFTER_S
         return is_last
 
@@ -526,7 +535,7 @@ class Outbox:
             self._write_or_replace(rows, removed, changes, name, settled)
         except OutboxError as failure:
             error = failure
-        except sqlite3.Error as failure:
+        except (sqlite3.Error, MemoryError) as failure:
             error = OutboxError(f"{self.path} was not written: {explain(failure)}")
             error.__cause__ = failure
         with self._lock:
@@ -602,7 +611,15 @@ class Outbox:
             if not messages:
                 return
             self._demand = None
-        deliver(messages)
+        try:
+            deliver(messages)
+        except MemoryError:
+            with self._lock:
+                if self._rewinds == rewinds:
+                    self._demand = limit, max_bytes, deliver
+                    for message in messages:
+                        self._read_back(message.id)
+            raise
 
     def _read_back(self, message_id: int) -> None:
         priority = priority_of(message_id)
@@ -614,6 +631,17 @@ class Outbox:
 
     def _read(self, limit: int, max_bytes: int) -> list[StoredMessage]:
         found: list[StoredMessage] = []
+        taken: list[int] = []
+        try:
+            self._read_into(found, taken, limit, max_bytes)
+        except MemoryError:
+            with self._lock:
+                for message_id in taken:
+                    self._read_back(message_id)
+            raise
+        return found
+
+    def _read_into(self, found: list[StoredMessage], taken: list[int], limit: int, max_bytes: int) -> None:
         size = 0
         for priority in reversed(range(PRIORITIES)):
             while self._read_number[priority] < self._last_number[priority] and len(found) < limit and size < max_bytes:
@@ -625,6 +653,7 @@ class Outbox:
                             continue
                         if self._drop_if_late(row):
                             continue
+                        taken.append(row.id)
                         self._taken[row.id] = len(row.packet)
                     found.append(self._message_of(row))
                     size += len(row.packet)
@@ -633,7 +662,6 @@ class Outbox:
                 if not rows:
                     with self._lock:
                         self._read_number[priority] = self._last_number[priority]
-        return found
 
     def _read_one(self, message_id: int) -> Row | None:
         """None where it is not there, or is not what it was."""

@@ -391,6 +391,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 IN_USE = "another process has this outbox open, and an outbox has one writer"
+NO_MEMORY = "there is no memory for it"
 # Of SQLite's errors, those that a file is not to blame for; what is said of them, or None for SQLite's own words.
 CIRCUMSTANCES = {
     sqlite3.SQLITE_BUSY: IN_USE,
@@ -398,7 +399,7 @@ CIRCUMSTANCES = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_CANTOPEN: None,
     sqlite3.SQLITE_IOERR: None,
-    sqlite3.SQLITE_NOMEM: None,
+    sqlite3.SQLITE_NOMEM: NO_MEMORY,
     sqlite3.SQLITE_PERM: None,
     sqlite3.SQLITE_READONLY: None,
 }
@@ -409,5 +410,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in CIRCUMSTANCES
 
 
-def explain(error: sqlite3.Error) -> str:
+def explain(error: sqlite3.Error | MemoryError) -> str:
+    if isinstance(error, MemoryError):  # as Python's sqlite3 raises it, too
+        return NO_MEMORY
     return CIRCUMSTANCES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF) or str(error)

@@ -145,10 +145,14 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """Give the transport what is written, until it says that it is too much."""
         if self._transport is None or self._is_lost:
             return
-        while written := self._take_written():
-            self._transport.write(written[0] if len(written) == 1 else b"".join(written))
-            if self._writing_paused and not self._is_ending:
-                break
+        try:
+            while written := self._take_written():
+                self._transport.write(written[0] if len(written) == 1 else b"".join(written))
+                if self._writing_paused and not self._is_ending:
+                    break
+        except MemoryError:  # what was taken is gone, and only the next connection can say it again
+            self.abort()
+            raise
 
     @property
     def backlog_bytes(self) -> int:
