@@ -41,7 +41,7 @@ class Publisher:
         self._changed = asyncio.Event()
         self.stored = 0
         self.errors: list[str] = []
-        self.complaints = b""  # what it has written to its standard error
+        self._complaints = b""
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -74,7 +74,7 @@ class Publisher:
     async def _read_complaints(self) -> None:
         assert self._process.stderr is not None
         while data := await self._process.stderr.read(65536):
-            self.complaints = (self.complaints + data)[-65536:]
+            self._complaints = (self._complaints + data)[-4000:]
 
     async def __aexit__(self, *_: object) -> None:
         self.kill()
@@ -88,6 +88,11 @@ class Publisher:
     @property
     def has_ended(self) -> bool:
         return self._process.returncode is not None
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it has written to its standard error."""
+        return self._complaints.decode(errors="replace").rstrip()
 
     @property
     def pid(self) -> int:
@@ -107,12 +112,11 @@ class Publisher:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not condition():
-                    assert not self.has_ended, f"it has ended: {self.complaints.decode(errors='replace')}"
+                    assert not self.has_ended, f"it has ended: {self.last_words}"
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            complaints = self.complaints.decode(errors="replace")
-            raise AssertionError(f"it stands still: {self.errors[-3:]}, {complaints}") from None
+            raise AssertionError(f"it stands still: {self.errors[-3:]}, {self.last_words}") from None
 
     async def has_stored(self) -> None:
         """More than it had."""
@@ -133,8 +137,7 @@ class Publisher:
         try:
             return await asyncio.wait_for(self._process.wait(), PATIENCE_S)
         except TimeoutError:
-            complaints = self.complaints.decode(errors="replace")
-            raise AssertionError(f"it does not end: {self.errors[-3:]}, {complaints}") from None
+            raise AssertionError(f"it does not end: {self.errors[-3:]}, {self.last_words}") from None
 
 
 class AcknowledgedWire(Wire):
@@ -215,4 +218,4 @@ async def taking(broker: RealBroker, tally: Tally, version: int = 5) -> AsyncIte
 async def drain(tally: Tally, *words: str, environment: Mapping[str, str] | None = None) -> None:
     """What is left in the outbox leaves it."""
     async with Publisher(tally, *words, "--drain", environment=environment) as publisher:
-        assert await publisher.end() == 0, publisher.complaints.decode(errors="replace")
+        assert await publisher.end() == 0, publisher.last_words

@@ -54,8 +54,8 @@ async def press_again_and_again(broker: Mosquitto, kind: str, tally: Tally, outb
                     assert await publisher.end() == 0
                 elif publisher.has_ended:
                     ended += 1
-                    last = publisher.complaints.decode().rstrip().rpartition("\n")[2]
-                    assert any(reason in last for reason in REASONS), publisher.complaints.decode()
+                    last = publisher.last_words.rpartition("\n")[2]
+                    assert any(reason in last for reason in REASONS), publisher.last_words
                 else:
                     tally.faults["process"] += 1
             errors += len(publisher.errors)
