@@ -345,11 +345,16 @@ class FaultRun:
 
     def _count(self) -> None:
         """Where the broker keeps all that it has acknowledged, and that is all that was sent, it counts as stored."""
+        anew = self._subscriber_wire.revived
         for qos, counts in self.tally.counts.items():
             topic = f"{self.topic}/{qos}"
             counts.sent.update(range(self.sent[qos]))
             counts.acknowledged.update(number for name, number in self._publisher_wire.answered if name == topic)
             counts.arrived.update(self.got[qos])
+            if qos == 2:
+                counts.sent_anew.update(
+                    int(number) for (name, number), times in anew.items() if name == topic and times
+                )
             if self._keeps_all:
                 counts.stored |= counts.sent
         self.tally.notes.append(self.describe())

@@ -151,7 +151,7 @@ def test_nothing_is_lost_to_a_link_that_is_torn_or_still_or_slow(at: tuple[str, 
                 way = run.random.choice((run.publisher_way, run.subscriber_way))
                 fault = {**BREAKING, **SLOWING}[kind](run.random)
                 way.impose(fault, *run.random.choice((DIRECTIONS, DIRECTIONS[:1], DIRECTIONS[1:])))
-                await run.pause(0.1, 2.4)
+                await run.pause(0.1, 1.9)
                 await way.mend()
 
     run_clean(test, RUN_TIMEOUT_S)
