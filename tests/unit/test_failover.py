@@ -66,11 +66,12 @@ class Node:
         self.connects.append(packet)
         seen: list[Any] = []
         self.seen.append(seen)
-        peer.send(ConnAck(session_present=self.session_present and not packet.clean_start))
-        while (packet := peer.receive()) is not None:
-            seen.append(packet)
-            if self.answers:
-                peer.answer(packet)
+        with suppress(OSError):  # it may be away by now
+            peer.send(ConnAck(session_present=self.session_present and not packet.clean_start))
+            while (packet := peer.receive()) is not None:
+                seen.append(packet)
+                if self.answers:
+                    peer.answer(packet)
 
     @property
     def payloads(self) -> list[bytes]:
