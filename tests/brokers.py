@@ -206,7 +206,7 @@ class RealBroker(ABC):
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._accepts_clients():
             if self._process.has_ended or time.monotonic() > deadline:
-                pytest.fail(f"{self.name} did not start: {self._log.read_text(errors='replace')[-4000:]}")
+                pytest.fail(f"{self.name} did not start: {self.end_of_log()}")
             threading.Event().wait(0.02)
 
     def stop(self) -> None:
@@ -230,6 +230,13 @@ class RealBroker(ABC):
     def thaw(self) -> None:
         assert self._process is not None, "it is not running"
         self._process.send(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def end_of_log(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
 
     @abstractmethod
     def _command(self) -> list[str]:
@@ -296,6 +303,27 @@ class Mosquitto(RealBroker):
         return [self._program, "-c", self._write("mosquitto.conf", *settings, *self._further)]
 
 
+class PortMapper:
+    """Erlang's, which tells nodes of each other's ports. Without one that runs, a node starts one that outlives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = find_program("epmd")
+        self._log = folder / "epmd.log"
+        (self.port,) = free_ports(1)
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        if self._process is None:
+            command = [self._program, "-address", HOST, "-port", str(self.port)]
+            self._process = Process(command, {"PATH": os.defpath}, self._log)
+            wait_until_it_listens(self.port, self._process, self._log)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.end(signal.SIGTERM)
+            self._process = None
+
+
 class RabbitMq(RealBroker):
     """RabbitMQ with its MQTT plugin: a node of its own, which knows of no other, with a port mapper of its own.
 
@@ -304,6 +332,9 @@ class RabbitMq(RealBroker):
     and writes them to its disk two seconds later, as it does new subscriptions. It takes "." for "/" and "*" for "+",
     which MQTT-4.7.3-4 forbids.
     Granting QoS 1 where 2 is asked for is its right.
+
+    port_mapper: one that others use too, and that others end. further: more lines of its configuration.
+    erl_arguments: for the machine that it runs on.
     """
 
     name = "rabbitmq"
@@ -313,41 +344,50 @@ class RabbitMq(RealBroker):
     username = "guest"  # may log in over loopback only
     password = "guest"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        node: str = "iotwire@localhost",
+        port_mapper: PortMapper | None = None,
+        further: Sequence[str] = (),
+        erl_arguments: str = "",
+    ) -> None:
         super().__init__(folder)
         # Debian's rabbitmq-server on the PATH is a wrapper for its system service; this is the program itself.
         self._program = find_program("rabbitmq-server", "/usr/lib/rabbitmq/bin")
-        self._port_mapper_program = find_program("epmd")
-        self._node_port, self._amqp_port, self._port_mapper_port = free_ports(3)
-        self._port_mapper: Process | None = None
+        self.node = node
+        self._port_mapper = port_mapper or PortMapper(folder)
+        self._shares_port_mapper = port_mapper is not None
+        self._further = further
+        self._erl_arguments = f"-kernel inet_dist_use_interface {{127,0,0,1}} {erl_arguments}"
+        self._node_port, self._amqp_port = free_ports(2)
 
     @property
     def max_qos(self) -> int:
         return 1
 
     def start(self) -> None:
-        if self._port_mapper is None:
-            command = [self._port_mapper_program, "-address", HOST, "-port", str(self._port_mapper_port)]
-            self._port_mapper = Process(command, super()._environment(), self.folder / "epmd.log")
+        self._port_mapper.start()
         super().start()
 
     def stop(self) -> None:
         super().stop()
-        if self._port_mapper is not None:
-            self._port_mapper.end(signal.SIGTERM)
-            self._port_mapper = None
+        if not self._shares_port_mapper:
+            self._port_mapper.stop()
 
     def _command(self) -> list[str]:
         self._write("enabled_plugins", "[rabbitmq_mqtt].")
-        self._write("rabbitmq.conf", f"mqtt.listeners.tcp.1 = {HOST}:{self.port}", "disk_free_limit.absolute = 1MB")
+        listener = f"mqtt.listeners.tcp.1 = {HOST}:{self.port}"
+        self._write("rabbitmq.conf", listener, "disk_free_limit.absolute = 1MB", *self._further)
         return [self._program]
 
     def _environment(self) -> dict[str, str]:
         folder = self.folder
         return super()._environment() | {
             "ERL_EPMD_ADDRESS": HOST,
-            "ERL_EPMD_PORT": str(self._port_mapper_port),
-            "RABBITMQ_NODENAME": "iotwire@localhost",
+            "ERL_EPMD_PORT": str(self._port_mapper.port),
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
@@ -357,7 +397,7 @@ class RabbitMq(RealBroker):
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(self._amqp_port),
             "RABBITMQ_DIST_PORT": str(self._node_port),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._erl_arguments,
             # The script becomes the server, instead of waiting for one: signals reach the server.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
@@ -370,15 +410,26 @@ class Nats(RealBroker):
     MQTT (3.1.1, 4.7.3). What a connection that broke had not acknowledged comes again when `ack_wait` is over, among
     what is new, and not with the next connection (3.1.1, MQTT-4.4.0-1).
 
-    ack_wait: as its configuration has it.
+    ack_wait: as its configuration has it. server, replicas, further: what it is called, how many servers keep what is
+    sent over MQTT, and more lines of its configuration.
     """
 
     name = "nats"
     not_in_topics = " ."
 
-    def __init__(self, folder: Path, *, ack_wait: str = "30s") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ack_wait: str = "30s",
+        server: str = "iotwire",
+        replicas: int = 1,
+        further: Sequence[str] = (),
+    ) -> None:
         super().__init__(folder)
-        self._ack_wait = ack_wait
+        self.server = server
+        self._mqtt = f'listen: "{HOST}:{self.port}", ack_wait: "{ack_wait}", stream_replicas: {replicas}'
+        self._further = further
         self._program = find_program("nats-server")
         (self._nats_port,) = free_ports(1)
 
@@ -393,10 +444,11 @@ class Nats(RealBroker):
 
     def _command(self) -> list[str]:
         settings = [
-            'server_name: "iotwire"',
+            f'server_name: "{self.server}"',
             f'listen: "{HOST}:{self._nats_port}"',
-            f'mqtt {{ listen: "{HOST}:{self.port}", ack_wait: "{self._ack_wait}" }}',
+            f"mqtt {{ {self._mqtt} }}",
             f'jetstream {{ store_dir: "{self.folder}" }}',
+            *self._further,
         ]
         return [self._program, "-c", self._write("nats.conf", *settings)]
 
