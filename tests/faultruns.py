@@ -11,6 +11,7 @@ import asyncio
 import gc
 import itertools
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from functools import partial
 from typing import Any, Self
 
 from brokers import RealBroker
-from iotwire import Backoff, BlockingClient, Client
+from iotwire import Backoff, BlockingClient, Client, Outbox
 from iotwire.errors import OutboxFullError
 from iotwire.mqtt import ConnAck, Decoder, Packet, PubAck, PubComp, Publish, PubRec, PubRel, Subscription
 from relays import Relay
@@ -28,6 +29,8 @@ FAULTS = int(os.environ.get("IOTWIRE_FAULTS", "5"))
 # How long it may take until messages arrive again, once nothing is wrong any more. A machine may be busy.
 RECOVERY_S = 30.0
 BACKOFF = Backoff(base_s=0.05, max_s=0.5)
+# Messages that wait for a broker that is away, before the publisher waits too.
+MAX_QUEUED = 200
 
 
 def open_files() -> int:
@@ -223,7 +226,9 @@ class FaultRun:
 
     make_client: Client, or InThreads. levels: the qualities of service to send. keeps_all, keeps_order: whether the
     broker passes on all that it has acknowledged, over whatever the run does to it, and in the order in which it came.
-    What the client owes is judged by what passes over the wire, and holds in any case.
+    What the client owes is judged by what passes over the wire, and holds in any case. outbox: where the publisher
+    keeps its messages; a message counts as sent when it is stored. pause_s: between the publisher's bursts at most.
+    recovery_s: as RECOVERY_S, which it is otherwise.
 
     `publisher_way` and `subscriber_way` are the relays that the clients go through.
     """
@@ -240,6 +245,9 @@ class FaultRun:
         keeps_order: bool = True,
         keep_alive: int = 2,
         timeout_s: float = 2.0,
+        outbox: Outbox | None = None,
+        pause_s: float = 0.03,
+        recovery_s: float = RECOVERY_S,
     ) -> None:
         self.random = chance_of(seed)
         self.tally = Tally(f"clients, {seed}", levels)
@@ -253,12 +261,15 @@ class FaultRun:
             "connect_timeout_s": timeout_s,
             "reconnect": BACKOFF,
             "wait_for_server": True,
-            "drain_timeout_s": RECOVERY_S,
+            "drain_timeout_s": recovery_s,
         }
         # Names of this run alone: what another one has left in the broker is not its business.
         self.topic = f"faults/{seed.replace(' ', '-').replace('.', '-')}"
         self._keeps_all = keeps_all
         self._keeps_order = keeps_order
+        self._outbox = outbox
+        self._pause_s = pause_s
+        self._recovery_s = recovery_s
         self._publisher_wire = PublisherWire(version)
         self._subscriber_wire = SubscriberWire(version)
         self.publisher_way = Relay(broker.port, self._publisher_wire)
@@ -266,7 +277,8 @@ class FaultRun:
         self.publisher = make_client(
             broker.route(self.publisher_way.port),
             f"{seed} out",
-            max_queued=200,
+            max_queued=MAX_QUEUED,
+            outbox=outbox,
             **options,
         )
         self.subscriber = make_client(broker.route(self.subscriber_way.port), f"{seed} in", **options)
@@ -312,6 +324,21 @@ class FaultRun:
         """Until some messages have arrived, or none: then the next fault meets a client that is just coming back."""
         await self._wait(self.count + self.random.choice((0, 1, 20, 100)))
 
+    async def backlog(self) -> None:
+        """Until the outbox has all that is put in without an answer from the broker."""
+        async with asyncio.timeout(self._recovery_s):
+            while self._in_outbox < MAX_QUEUED:
+                self._must_live()
+                await asyncio.sleep(0.01)
+
+    async def passage(self) -> float:
+        """Until a message that is sent from now on has arrived: how many seconds that takes."""
+        began = time.monotonic()
+        numbers = dict(self.sent)
+        while not all(max(self.got[qos], default=-1) >= number for qos, number in numbers.items()):
+            await self._wait(self.count + 1)
+        return time.monotonic() - began
+
     @property
     def count(self) -> int:
         return sum(map(len, self.got.values()))
@@ -319,16 +346,19 @@ class FaultRun:
     async def finish(self) -> None:
         """Stop sending, wait until all of it has arrived, and see that it is what was promised."""
         self._is_ending = True
-        async with asyncio.timeout(RECOVERY_S):
+        async with asyncio.timeout(self._recovery_s):
             await asyncio.gather(*self._tasks[:-1])
             for receipt in self._receipts:
                 assert await receipt < 0x80
+            while self._in_outbox:
+                self._must_read()
+                await asyncio.sleep(0.01)
         assert not self.publisher.undelivered
         if self._keeps_all:
             await self._wait_for_all()
         # The subscription is there for others too, and whatever was on its way twice has come before this.
         try:
-            async with asyncio.timeout(RECOVERY_S):
+            async with asyncio.timeout(self._recovery_s):
                 await self._fresh.connect()
                 while not self._fresh_arrived.is_set():
                     await self._fresh.publish(f"{self.topic}/fresh", b"", qos=1)
@@ -390,10 +420,21 @@ class FaultRun:
                 for number, count in Counter(got).items():
                     assert count <= 1 + revived[f"{self.topic}/2", b"%d" % number], f"{number} came {count} times"
 
+    @property
+    def _in_outbox(self) -> int:
+        """How many messages are in the outbox."""
+        return 0 if self._outbox is None else self._outbox.stats().messages
+
     def describe(self) -> str:
-        twice = {qos: len(got) - len(set(got)) for qos, got in self.got.items()}
+        counts = []
+        for qos, got in self.got.items():
+            answered = sum(topic == f"{self.topic}/{qos}" for topic, _ in self._publisher_wire.answered)
+            counts.append(
+                f"QoS {qos}: {self.sent[qos]} sent, {answered} acknowledged, {len(set(got))} arrived, "
+                f"{len(got) - len(set(got))} of them again"
+            )
         return (
-            f"sent {self.sent}, twice {twice}, queued while away {self.queued_while_away}, reconnects "
+            f"{'; '.join(counts)}; {self.queued_while_away} queued while away, reconnects "
             f"{self.publisher.stats().reconnects} and {self.subscriber.stats().reconnects}"
         )
 
@@ -408,6 +449,9 @@ class FaultRun:
             return topic, b"%d" % number
 
         while not self._is_ending:
+            if self._in_outbox >= MAX_QUEUED:  # an outbox holds more than a run can make up for
+                await asyncio.sleep(0.01)
+                continue
             count = chance.randint(1, 20)
             way = chance.choice(("publish", "publish_nowait", "publish_many"))
             if way == "publish":
@@ -428,7 +472,7 @@ class FaultRun:
                             break
                     self.queued_while_away += not publisher.is_connected
                 self._receipts = [each for each in self._receipts if not each.is_done or each.reason_code]
-            await asyncio.sleep(chance.uniform(0, 0.03))
+            await asyncio.sleep(chance.uniform(0, self._pause_s))
 
     async def _read(self) -> None:
         numbered = {f"{self.topic}/{qos}": self.got[qos] for qos in self.levels}
@@ -441,7 +485,7 @@ class FaultRun:
 
     async def _wait(self, count: int) -> None:
         try:
-            async with asyncio.timeout(RECOVERY_S):
+            async with asyncio.timeout(self._recovery_s):
                 while self.count < count:
                     self._must_live()
                     self._arrived.clear()
@@ -452,7 +496,7 @@ class FaultRun:
     async def _wait_for_all(self) -> None:
         missing = {qos: set(range(count)) - set(self.got[qos]) for qos, count in self.sent.items()}
         try:
-            async with asyncio.timeout(RECOVERY_S):
+            async with asyncio.timeout(self._recovery_s):
                 while any(missing.values()):
                     self._arrived.clear()
                     await self._arrived.wait()

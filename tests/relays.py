@@ -172,7 +172,7 @@ class Relay:
         self, target: int, make_tap: Callable[[], Tap] | None = None, context: ssl.SSLContext | None = None
     ) -> None:
         (self.port,) = free_ports(1)
-        self._target = target
+        self.target = target
         self._make_tap = make_tap
         self._context = context
         self._server: asyncio.Server | None = None
@@ -223,7 +223,7 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: Connection) -> None:
         try:
-            there, onward = await asyncio.open_connection(HOST, self._target)
+            there, onward = await asyncio.open_connection(HOST, self.target)
             connection.writers.append(onward)
             if writer.transport.is_closing():  # cut meanwhile
                 onward.transport.abort()
