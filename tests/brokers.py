@@ -231,10 +231,6 @@ class RealBroker(ABC):
         assert self._process is not None, "it is not running"
         self._process.send(signal.SIGCONT)
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
-
     def end_of_log(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]
 

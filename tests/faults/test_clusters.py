@@ -1,7 +1,7 @@
 """Clusters whose nodes are killed under traffic: what was stored arrives, through the nodes that are left.
 
 A publisher with an outbox and a subscriber with a lasting session are at different nodes. A node is killed, both go on
-elsewhere, and it comes back: IOTWIRE_FAULTS times (3 where it is not set, and 20 at most, for each takes ten seconds).
+elsewhere, and it comes back: IOTWIRE_FAULTS times (2 where it is not set, and 20 at most, for each takes ten seconds).
 All chance is seeded. What else docs/clusters.md says that the clusters do is tried here too.
 """
 
@@ -18,12 +18,12 @@ import pytest
 from brokers import RealBroker
 from clusters import CLUSTERS, NatsCluster, RabbitMqCluster
 from faultruns import BACKOFF, FaultRun, run_clean
-from iotwire import Client, Outbox
+from iotwire import Client, Failover, Outbox
 from iotwire.errors import ConnectionLostError
 
 AnyCluster = NatsCluster | RabbitMqCluster
 
-KILLS = min(int(os.environ.get("IOTWIRE_FAULTS", "3")), 20)
+KILLS = min(int(os.environ.get("IOTWIRE_FAULTS", "2")), 20)
 # For whatever does not happen: NATS elects after 4 to 9 seconds, and a machine may be busy.
 PATIENCE_S = 60.0
 RUN_TIMEOUT_S = 4 * PATIENCE_S * (1 + KILLS)
@@ -167,6 +167,41 @@ def test_without_a_majority_nothing_is_acknowledged_and_with_it_everything_arriv
     run_clean(test, RUN_TIMEOUT_S)
 
 
+def test_a_client_that_has_the_routes_to_all_nodes_goes_on_by_itself(cluster: AnyCluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        first, second, third = cluster.nodes
+        routes = Failover(first.route(), second.route(), third.route(), shares_session=True, return_after_s=1.0)
+        options: dict[str, Any] = {"version": 4, "clean_start": False, "connect_timeout_s": 10.0, "reconnect": BACKOFF}
+        async with (
+            Client(routes, "all out", outbox=Outbox(tmp_path / "outbox.db"), **options) as publisher,
+            Client(Failover(second.route(), third.route(), shares_session=True), "all in", **options) as subscriber,
+        ):
+            messages = subscriber.messages("all", max_messages=100_000)
+            await subscriber.subscribe("all", 1)
+            seen: set[int] = set()
+
+            async def pass_through(numbers: range) -> None:
+                for number in numbers:
+                    await publisher.publish("all", b"%d" % number, qos=1)
+                while not seen.issuperset(numbers):
+                    seen.add(int((await anext(messages)).payload))
+
+            await pass_through(range(50))
+            await asyncio.to_thread(first.kill)
+            await pass_through(range(50, 100))
+            over_others = sum(each.connections for each in publisher.stats().routes[1:])
+            assert over_others >= 1
+            await asyncio.to_thread(first.start)
+            await asyncio.to_thread(cluster.wait_until_whole)
+            while publisher.stats().routes[0].connections < 2 or not publisher.is_connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await pass_through(range(100, 150))
+            assert publisher.stats().outbox is not None
+        print(f"{cluster.name}: {publisher.stats().routes}")
+
+    run_clean(test, 4 * PATIENCE_S)
+
+
 def test_what_was_stored_arrives_though_one_node_after_another_is_killed(cluster: AnyCluster, tmp_path: Path) -> None:
     async def test() -> None:
         async with make_run(cluster, "killed", tmp_path) as run:
@@ -178,6 +213,7 @@ def test_what_was_stored_arrives_though_one_node_after_another_is_killed(cluster
                 victim = await asyncio.to_thread(find, which, cluster, run)
                 go_around(victim, cluster, run)
                 await asyncio.to_thread(victim.kill)  # in a thread: the clients are to notice
+                run.tally.faults["broker"] += 1
                 took = await run.passage()
                 print(f"{cluster.name}: {took:.1f} s after the {which} node was killed")
                 await asyncio.to_thread(victim.start)
