@@ -85,6 +85,14 @@ class Iotwire:
 
         return Contender(self.name, "result = receive()", {"receive": receive}, each_of(self._fields))
 
+    def decode_pieces(self, messages: list[Message], size: int) -> Contender:
+        """A stream that arrives `size` bytes at a time."""
+        feed, stream = self._mqtt.Decoder(messages[0].version).feed, wire_of(messages)
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        names = {"feed": feed, "pieces": pieces}
+        statement = "result = [packet for piece in pieces for packet in feed(piece)]"
+        return Contender(self.name, statement, names, each_of(self._fields))
+
     def encode_puback(self, packet_id: int) -> Contender:
         return Contender(self.name, f"result = PubAck({packet_id}).encode()", {"PubAck": self._mqtt.PubAck}, same)
 
