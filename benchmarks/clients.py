@@ -2,15 +2,15 @@
 
 What is compared is the processor time of the client's process, user and system, for one message of 256 bytes over
 MQTT 5. Every contender gets a fresh interpreter for each turn, and they take turns; a peer's time is divided by ours of
-the same round, and the table shows the median over the rounds. A peer that has several ways is held to its cheapest.
+the same round, and the table shows the median over the rounds, and the 10th to the 90th percentile. A peer that has
+several ways is held to its cheapest. Before publishers are measured, a subscriber must have got from each exactly the
+messages that were asked for, with their QoS; otherwise the run stops.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import socket
 import subprocess
@@ -23,8 +23,15 @@ from statistics import median
 from typing import Any
 
 from broker import mosquitto, mosquitto_program
+from provenance import describe_run
+from timing import Spread
+from witness import Witness
 
 WAYS = Path(__file__).resolve().parent / "client_ways"
+sys.path.insert(0, str(WAYS))
+
+from task import TOPIC, payloads  # noqa: E402
+
 OURS = "iotwire"
 TIMEOUT_S = 300.0  # for one turn of one contender
 
@@ -37,6 +44,9 @@ ACKNOWLEDGED = {
     "gmqtt": ("acknowledged_tasks", "acknowledged_callbacks"),
     "paho": ("acknowledged_semaphore", "acknowledged_callbacks"),
     "awscrt": ("acknowledged_futures", "acknowledged_callbacks"),
+    "aiomqtt": ("acknowledged_tasks",),
+    "zmqtt": ("acknowledged_tasks",),
+    "ohmqtt": ("acknowledged_handles",),
 }
 ACKNOWLEDGED_AIMS = {"mqttium": 6, "gmqtt": 2.5, "awscrt": 6}
 RECEIVERS = {
@@ -45,8 +55,14 @@ RECEIVERS = {
     "gmqtt": ("receive_callback",),
     "paho": ("receive_callback",),
     "awscrt": ("receive_callback",),
+    "aiomqtt": ("receive_messages",),
+    "zmqtt": ("receive_messages", "receive_calls"),
+    "ohmqtt": ("receive_callback",),
 }
 RECEIVE_AIMS = {"mqttium": 2, "gmqtt": 1.4, "paho": 5}
+PEERS = ("mqttium", "gmqtt", "paho", "awscrt", "aiomqtt", "zmqtt", "ohmqtt")
+SLOW = ("aiomqtt", "zmqtt")  # a tenth of the messages takes them longer than all of them take us
+CHECKED = 300  # messages that are looked at before a publisher is measured
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,9 @@ class Row:
 
     The peer "bare" is no client: it has packets that were made beforehand, and counts bytes.
 
-    messages: how many are measured in a turn. aims: how many times our figure each peer's is to be. ours_too: further
-    ways of ours, which nobody is held against.
+    messages: how many are measured in a turn; a tenth of them of a peer in SLOW. qos: of what is published; None where
+    messages are received. aims: how many times our figure each peer's is to be. ours_too: further ways of ours, which
+    nobody is held against.
     """
 
     name: str
@@ -65,6 +82,7 @@ class Row:
     ours: tuple[str, ...]
     peers: dict[str, tuple[str, ...]]
     aims: dict[str, float] = field(default_factory=dict)
+    qos: int | None = None
     is_fed: bool = False
     burst: bool = False
     ours_too: tuple[str, ...] = ()
@@ -82,8 +100,12 @@ ROWS = (
             "gmqtt": ("publish", "publish_unyielding"),
             "paho": ("publish_threaded", "publish_inline"),
             "awscrt": ("publish_batches",),
+            "aiomqtt": ("publish_one_by_one", "publish_tasks"),
+            "zmqtt": ("publish_one_by_one",),
+            "ohmqtt": ("publish",),
         },
         {"mqttium": 8, "gmqtt": 5, "paho": 30, "awscrt": 30},
+        qos=0,
         ours_too=("publish_one_by_one",),
     ),
     Row(
@@ -93,6 +115,7 @@ ROWS = (
         ("publish_acknowledged",),
         ACKNOWLEDGED,
         ACKNOWLEDGED_AIMS,
+        qos=1,
     ),
     Row(
         "publish-1-bursts",
@@ -101,6 +124,7 @@ ROWS = (
         ("publish_acknowledged",),
         ACKNOWLEDGED,
         ACKNOWLEDGED_AIMS,
+        qos=1,
         burst=True,
     ),
     Row(
@@ -127,7 +151,7 @@ ROWS = (
 LATENCY_LIMIT = 1.25
 LATENCY = {OURS: ("blocking",), "paho": ("blocking",)}
 MEMORY_LIMIT_KB = 12.0
-MEMORY = ("bare", OURS, "mqttium", "gmqtt")
+MEMORY = ("bare", OURS, "mqttium", "gmqtt", "aiomqtt", "zmqtt")
 FLATNESS_MESSAGES = (1_000, 10_000, 100_000, 1_000_000)
 FLATNESS_SUBSCRIPTIONS = (1, 100, 10_000)
 NAMES = (*(row.name for row in ROWS), "latency", "memory", "flatness")
@@ -157,6 +181,17 @@ class Arena:
         if "version" in figures:
             self.versions[who] = figures["version"]
         return figures
+
+    def check(self, who: str, way: str, qos: int) -> bool:
+        """Have a publisher publish with a witness by; False where there is no such publisher.
+
+        Raises DifferentWorkError unless the broker got all it was asked to publish, and nothing else.
+        """
+        with Witness(self._port, TOPIC) as witness:
+            if "missing" in self.turn(who, way, messages=CHECKED, warm_up=CHECKED):
+                return False
+            witness.check(f"{who} {way}", [*payloads(CHECKED), *payloads(CHECKED)], qos)
+            return True
 
     def _turn(self, who: str, way: str, *, is_fed: bool = False, burst: bool = False, **task: int) -> Figures:
         with ExitStack() as stack:
@@ -215,9 +250,9 @@ class Line:
     def middle(self, figure: str) -> float:
         return median(turn[figure] for turn in self.turns)
 
-    def times(self, ours: Line, figure: str = "cpu") -> float:
-        """How many times ours this is: the median of the ratios within a round."""
-        return median(his[figure] / our[figure] for his, our in zip(self.turns, ours.turns, strict=True))
+    def times(self, ours: Line, figure: str = "cpu") -> Spread:
+        """How many times ours this is: the ratios within a round."""
+        return Spread.of([his[figure] / our[figure] for his, our in zip(self.turns, ours.turns, strict=True)])
 
 
 def interleave(lines: list[Line], rounds: int, turn: Callable[[Line], Figures]) -> None:
@@ -236,9 +271,17 @@ def compare(arena: Arena, row: Row, rounds: int, scale: float, peers: Sequence[s
     others = [Line(OURS, way) for way in row.ours_too]
     others += [Line(who, way) for who, ways in row.peers.items() if who in ("bare", *peers) for way in ways]
     messages = max(1, round(row.messages * scale))
-    task = {"messages": messages, "warm_up": max(1, min(2000, messages))}
     how = {"is_fed": row.is_fed, "burst": row.burst}
-    interleave(ours + others, rounds, lambda line: arena.turn(line.who, line.way, **how, **task))
+
+    def turn(line: Line) -> Figures:
+        count = max(1, messages // 10) if line.who in SLOW else messages
+        return arena.turn(line.who, line.way, messages=count, warm_up=min(2000, count), **how)
+
+    if row.qos is not None:
+        for line in ours + others:
+            if line.who != "bare":  # counts bytes of answers that say nobody has subscribed
+                arena.check(line.who, line.way, row.qos)
+    interleave(ours + others, rounds, turn)
 
     print(f"\n{row.title}; {messages} messages, {rounds} rounds; microseconds for one")
     columns = "".join(f"{'of ' + line.way:>25}" for line in ours)
@@ -249,15 +292,17 @@ def compare(arena: Arena, row: Row, rounds: int, scale: float, peers: Sequence[s
             print(f"{line.who:8} {line.way:24} {line.missing}")
             continue
         figures = {name: line.middle(name) for name in ("cpu", "user", "system", "wall")}
-        times = {our.way: line.times(our) for our in ours} if line.who != OURS else {}
-        found.append({"who": line.who, "way": line.way, "times": times, **figures})
+        spread = Spread.of([turn["cpu"] for turn in line.turns])
+        times = {our.way: line.times(our)._asdict() for our in ours} if line.who != OURS else {}
+        entry = {"who": line.who, "way": line.way, "times": times, **figures}
+        found.append({**entry, "cpu_low": spread.low, "cpu_high": spread.high})
     for who in dict.fromkeys(entry["who"] for entry in found):
         entries = [entry for entry in found if entry["who"] == who]
         cheapest = min(entries, key=lambda entry: entry["cpu"])
         for entry in entries:
             entry["is_cheapest"] = entry is cheapest
             cells = "".join(f"{entry[name]:>9.2f}" for name in ("cpu", "wall"))
-            ratios = "".join(f"{times:>24.2f}x" for times in entry["times"].values())
+            ratios = "".join(f"{Spread(**times)!s:>25}" for times in entry["times"].values())
             aim = row.aims.get(who) if entry is cheapest else None
             entry["aim"] = aim
             verdict = "" if aim is None else f"  {aim:g}x {_verdict(entry['times'].values(), aim)}"
@@ -266,7 +311,7 @@ def compare(arena: Arena, row: Row, rounds: int, scale: float, peers: Sequence[s
 
 
 def _verdict(times: Any, aim: float) -> str:
-    return "reached" if all(each >= aim for each in times) else "BELOW"
+    return "reached" if all(each["median"] >= aim for each in times) else "BELOW"
 
 
 def compare_latency(arena: Arena, rounds: int, scale: float, peers: Sequence[str]) -> Figures:
@@ -330,7 +375,7 @@ def compare_flatness(arena: Arena, rounds: int, scale: float) -> Figures:
             ),
         )
         first = next(iter(lines.values()))
-        cells = {key: (line.middle("cpu"), line.times(first)) for key, line in lines.items()}
+        cells = {key: (line.middle("cpu"), line.times(first).median) for key, line in lines.items()}
         found.append({"title": title, "cells": {str(key): cell for key, cell in cells.items()}})
         text = "".join(f"{f'{key}: {cpu:.2f} ({times:.2f})':>24}" for key, (cpu, times) in cells.items())
         print(f"{title:32}{text}")
@@ -350,22 +395,12 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
-def processor() -> str:
-    """The name of what this runs on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return f"{models[0] if models else platform.processor()}, {os.cpu_count()} processors"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and write the figures down if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="turns each contender takes (default: 5)")
     parser.add_argument("--only", metavar="NAME", action="append", choices=NAMES, help=f"only {', '.join(NAMES)}")
-    parser.add_argument("--peers", metavar="NAME", nargs="*", default=["mqttium", "gmqtt", "paho", "awscrt"])
+    parser.add_argument("--peers", metavar="NAME", nargs="*", default=list(PEERS))
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the numbers of messages and connections")
     parser.add_argument("--uvloop", action="store_true", help="all that run on asyncio run on uvloop")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE")
@@ -379,8 +414,12 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = options.only or NAMES
     rounds, scale, peers = options.rounds, options.scale, options.peers
     loop = "uvloop" if options.uvloop else "asyncio"
-    print(f"{platform.python_implementation()} {platform.python_version()}, {loop}, {processor()}")
-    print("cpu: user and system time of the client's process; a peer's is divided by ours, the median within a round")
+    run = describe_run({}, rounds=rounds, scale=scale, loop=loop)
+    print(f"{run['implementation']} {run['python']}, {loop}, {run['processor']}, {run['processors']} processors")
+    print(
+        "cpu: user and system time of the client's process; a peer's is divided by ours of the same round, and of that"
+    )
+    print("comes the median (and the 10th to the 90th percentile)")
     tables: list[Figures] = []
     with mosquitto(program) as port:
         arena = Arena(port, uvloop=options.uvloop)
@@ -393,7 +432,7 @@ def main(arguments: list[str] | None = None) -> int:
             tables.append(compare_flatness(arena, rounds, scale))
     print("\n" + ", ".join(f"{who} {version}" for who, version in arena.versions.items()))
     if options.json:
-        run = {"python": platform.python_version(), "loop": loop, "processor": processor(), "versions": arena.versions}
+        run["versions"] = arena.versions
         options.json.write_text(json.dumps({"run": run, "tables": tables}, indent=1) + "\n")
     return 0
 

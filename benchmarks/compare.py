@@ -1,14 +1,14 @@
 """All codecs in one process, in turns: `make bench-compare`, or `python benchmarks/compare.py`.
 
 Prints how long each of our operations takes, how many times longer each peer takes for the same result (the median
-over the rounds of the ratio within a round), how near we are to the floor, and whether the target is reached.
+over the rounds of the ratio within a round, and where four fifths of the ratios lie), how near we are to the floor, and
+whether the target is reached.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from contenders import Entry, Missing
 from floor import load_floor
 from ours import Iotwire
 from peers import installed_peers
+from provenance import describe_run
 from timing import Spread, compile_loop, interleave, loop_overhead_ns
 
 Ratio = Spread | Missing
@@ -112,11 +113,11 @@ def print_table(title: str, lines: list[Line], peers: list[str]) -> None:
         return
     width = max(len(line.row.label) for line in lines)
     print(f"\n{title}")
-    head = f"{'operation':{width}} {'ns':>7} " + "".join(f"{peer + ' x':>10}" for peer in peers)
-    print(f"{head}{'of floor':>10}  {'target':<12} verdict".rstrip())
+    head = f"{'operation':{width}} {'ns':>7} " + "".join(f"{peer + ' x':>18}" for peer in peers)
+    print(f"{head}{'of floor':>18}  {'target':<12} verdict".rstrip())
     for line in lines:
-        cells = "".join(f"{_cell(line.ratios.get(peer)):>10}" for peer in peers)
-        columns = f"{line.row.label:{width}} {line.ns.low:>7.1f} {cells}{_cell(line.of_floor, 2):>10}"
+        cells = "".join(f"{_cell(line.ratios.get(peer)):>18}" for peer in peers)
+        columns = f"{line.row.label:{width}} {line.ns.low:>7.1f} {cells}{_cell(line.of_floor):>18}"
         print(f"{columns}  {line.target:<12} {line.verdict}".rstrip())
 
 
@@ -131,20 +132,6 @@ def print_missing(lines: list[Line]) -> None:
         print("\nnone: the library has no callable codec for it")
     for (who, why), names in reasons.items():
         print(f"  {who}: {why} ({', '.join(dict.fromkeys(names))})")
-
-
-def describe_run(versions: dict[str, str], rounds: int, *, collect_garbage: bool) -> dict[str, Any]:
-    """On what, and how, this was measured."""
-    return {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "versions": versions,
-        "rounds": rounds,
-        "garbage_collector": "on" if collect_garbage else "off",
-        "loop_overhead_ns": round(loop_overhead_ns(), 2),
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,11 +161,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
     versions = {ours.name: ours.version} | {peer.name: peer.version for peer in peers}
-    run = describe_run(versions, options.rounds, collect_garbage=options.gc)
+    run = describe_run(
+        versions,
+        rounds=options.rounds,
+        garbage_collector="on" if options.gc else "off",
+        loop_overhead_ns=round(loop_overhead_ns(), 2),
+    )
     print(", ".join(f"{name} {version}" for name, version in run["versions"].items()))
     print(f"{run['implementation']} {run['python']}, {run['processor']}; {options.rounds} rounds;")
     print(f"garbage collector {run['garbage_collector']}; loop overhead {run['loop_overhead_ns']} ns, not subtracted;")
-    print("ns: for one packet, the 10th percentile; x: a peer's time divided by ours, the median within a round")
+    print("ns: for one packet, the 10th percentile; x: a peer's time divided by ours within a round,")
+    print("the median of the rounds (and the 10th to the 90th percentile)")
     for missing in absent:
         print(f"{missing.who}: {missing.why}")
     names = [peer.name for peer in peers]
@@ -212,23 +205,14 @@ def print_verdict(lines: list[Line]) -> None:
         print(f"  below target: {line.row.label.strip()} ({line.name}): {'; '.join(line.shortfalls)}")
 
 
-def _cell(ratio: Ratio | None, digits: int = 1) -> str:
+def _cell(ratio: Ratio | None) -> str:
     if ratio is None:
         return "-"
-    return "none" if isinstance(ratio, Missing) else f"{ratio.median:.{digits}f}"
+    return "none" if isinstance(ratio, Missing) else str(ratio)
 
 
 def _ratio_as_json(ratio: Ratio) -> dict[str, Any] | str:
     return ratio.why if isinstance(ratio, Missing) else ratio._asdict()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "Model"))]
-    return models[0] if models else platform.processor()
 
 
 if __name__ == "__main__":

@@ -36,8 +36,16 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        tenths = quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
+        tenths = quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
         return cls(median(values), tenths[0], tenths[-1])
+
+    def __str__(self) -> str:
+        """Three figures that count: 9.83 (9.12-10.4)."""
+        return f"{_shown(self.median)} ({_shown(self.low)}-{_shown(self.high)})"
+
+
+def _shown(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
 def compile_loop(statement: str, names: Mapping[str, Any], unroll: int = 10) -> Loop:
