@@ -36,6 +36,12 @@ def mosquitto_program() -> str | None:
     return shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
 
 
+def mosquitto_version(program: str) -> str:
+    """What it calls itself, "2.0.11" of "mosquitto version 2.0.11"."""
+    printed = subprocess.run([program, "-h"], check=False, capture_output=True, text=True).stdout
+    return printed.partition("\n")[0].rpartition(" ")[2]
+
+
 @contextmanager
 def mosquitto(program: str, further: str = "") -> Iterator[int]:
     """Start it; the value is its port. It is ended with the block. further: more lines of its configuration."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from broker import mosquitto, mosquitto_program
+from broker import mosquitto, mosquitto_program, mosquitto_version
 from provenance import describe_run
 from timing import Spread
 from witness import Witness
@@ -30,7 +30,7 @@ from witness import Witness
 WAYS = Path(__file__).resolve().parent / "client_ways"
 sys.path.insert(0, str(WAYS))
 
-from task import TOPIC, payloads  # noqa: E402
+from task import PAYLOAD_SIZE, TOPIC, payloads  # noqa: E402
 
 OURS = "iotwire"
 TIMEOUT_S = 300.0  # for one turn of one contender
@@ -195,19 +195,23 @@ class Arena:
 
     def _turn(self, who: str, way: str, *, is_fed: bool = False, burst: bool = False, **task: int) -> Figures:
         with ExitStack() as stack:
-            feed = stack.enter_context(self._feeder(burst=burst)) if is_fed else -1
+            shape = [str(task.get("payload_size", PAYLOAD_SIZE)), str(task.get("user_properties", 0))]
+            feed = stack.enter_context(self._feeder(shape, burst=burst)) if is_fed else -1
             order = {"way": way, "port": self._port, "uvloop": self._uvloop, "burst": burst, "feed": feed, **task}
             figures: Figures = json.loads(self._run(f"{who}_ways.py", json.dumps(order), feed))
         return figures
 
     @contextmanager
-    def _feeder(self, *, burst: bool) -> Iterator[int]:
-        """A feeder at work. The value is the descriptor to ask it by; it ends when nobody has that any more."""
+    def _feeder(self, shape: Sequence[str], *, burst: bool) -> Iterator[int]:
+        """A feeder at work, of messages of that shape: bytes of payload, user properties.
+
+        The value is the descriptor to ask it by; it ends when nobody has that any more.
+        """
         ours, its = socket.socketpair()
         with ours:
             with its:
-                command = [sys.executable, str(WAYS / "feeder.py"), str(self._port), str(its.fileno()), str(int(burst))]
-                process = subprocess.Popen(command, pass_fds=[its.fileno()])
+                words = [str(WAYS / "feeder.py"), str(self._port), str(its.fileno()), str(int(burst)), *shape]
+                process = subprocess.Popen([sys.executable, *words], pass_fds=[its.fileno()])
             try:
                 yield ours.fileno()
                 ours.close()
@@ -432,7 +436,7 @@ def main(arguments: list[str] | None = None) -> int:
             tables.append(compare_flatness(arena, rounds, scale))
     print("\n" + ", ".join(f"{who} {version}" for who, version in arena.versions.items()))
     if options.json:
-        run["versions"] = arena.versions
+        run["versions"] = {**arena.versions, "mosquitto": mosquitto_version(program)}
         options.json.write_text(json.dumps({"run": run, "tables": tables}, indent=1) + "\n")
     return 0
 

@@ -87,3 +87,49 @@ async def connect(port: int, number: int) -> asyncio.Transport:
     await protocol.connected
     protocol.connected = None
     return transport
+
+
+class Answering(asyncio.Protocol):
+    """A connection whose answers are counted by their bytes: all are as long as the first."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._unread = 0
+        self._answer_size = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.write = transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        if not self._answer_size:
+            self._answer_size = 2 + data[1]
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def answers(self) -> int:
+        """How many have come since the last call: one or more."""
+        while self._unread < max(2, self._answer_size):
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        count, self._unread = divmod(self._unread, self._answer_size)
+        return count
+
+    async def exchange(self, packet: bytes) -> None:
+        """Send a QoS 1 message and wait for what answers it."""
+        self.write(packet)
+        await self.answers()
+
+    def forget(self) -> None:
+        """What comes next may be of another length."""
+        self._answer_size = 0
+
+
+async def connect_answering(port: int, number: int) -> Answering:
+    """One more connection for QoS 1."""
+    _, link = await asyncio.get_running_loop().create_connection(Answering, HOST, port)
+    await link.exchange(Connect(f"answering-{number}", keep_alive=60).encode(5))
+    link.forget()
+    return link

@@ -45,8 +45,9 @@ class MissingError(Exception):
 class Task:
     """What to do.
 
-    messages: those that are measured. feed: the descriptor of the socket to the feeder. burst: a receiver sleeps until
-    the broker has sent it a whole window, and who publishes QoS 1 until half of what is in flight is acknowledged.
+    messages: those that are measured. payload_size, user_properties: of each, for the ways of curves.py. feed: the
+    descriptor of the socket to the feeder. burst: a receiver sleeps until the broker has sent it a whole window, and
+    who publishes QoS 1 until half of what is in flight is acknowledged.
     """
 
     way: str
@@ -56,6 +57,8 @@ class Task:
     in_flight: int = 200
     subscriptions: int = 1
     connections: int = 1000
+    payload_size: int = PAYLOAD_SIZE
+    user_properties: int = 0
     feed: int = -1
     burst: bool = False
     uvloop: bool = False
@@ -87,6 +90,11 @@ class Section:
 def payloads(count: int) -> Iterator[bytes]:
     """What every publisher iterates over."""
     return islice(cycle(PAYLOADS), count)
+
+
+def user_properties(count: int) -> list[tuple[str, str]]:
+    """So many, of 19 bytes of text each."""
+    return [(f"name-{number:04d}", f"value-{number:04d}") for number in range(count)]
 
 
 def payloads_to_acknowledge(task: Task, count: int) -> Iterator[bytes]:
