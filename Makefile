@@ -19,7 +19,7 @@ SOURCES := pyproject.toml setup.py $(wildcard ext/iotwire/*)
 STUBBED := $(patsubst src/iotwire/%.pyi,iotwire.%,$(wildcard src/iotwire/*.pyi))
 
 .PHONY: help environment demo test check lint lint-workflows format types bench bench-compare bench-clients bench-https bench-tls bench-tokens bench-outbox bench-signing bench-wss bench-resumption sanitize faults fuzz coverage test-freethreaded
-.PHONY: test-limited-api build ci-wheels check-wheels wheels test-install test-arm release-check bench-arm bench-check footprint brokers clean
+.PHONY: bench-curves bench-plots test-limited-api build ci-wheels check-wheels wheels test-install test-arm release-check bench-arm bench-check footprint brokers clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -52,7 +52,7 @@ types: $(VENV)/.dev ## mypy --strict on the package, and the stubs against the b
 	$(RUN) -m mypy
 	$(RUN) -m mypy.stubtest --ignore-missing-stub $(STUBBED)
 
-bench: $(VENV)/.bench ## the codec against its peers and the floor, as ratios
+bench: $(VENV)/.bench ## statistics of every hot path, with its peers and its floor, in two minutes; BENCH_JSON=FILE keeps them
 	$(RUN) -m pytest benchmarks $(if $(BENCH_JSON),--benchmark-json=$(abspath $(BENCH_JSON)))
 
 bench-compare: $(VENV)/.bench ## the table of ratios alone
@@ -63,6 +63,15 @@ bench-tls: $(VENV)/.bench ## the TLS codec against tlslite-ng, as ratios
 
 bench-clients: $(VENV)/.bench ## whole clients against mosquitto: CPU for one message, latency, memory; ARGUMENTS="--only publish-0"
 	$(RUN) benchmarks/clients.py $(ARGUMENTS)
+
+bench-curves: $(VENV)/.bench ## how what a message costs grows, and memory and start: with mosquitto; ARGUMENTS="--only window"
+	$(RUN) benchmarks/curves.py $(ARGUMENTS)
+
+bench-plots: $(VENV)/.bench ## measure all that docs/benchmarks shows, and draw it: the best part of an hour, on a quiet machine
+	$(RUN) benchmarks/compare.py --json docs/benchmarks/codec.json
+	$(RUN) benchmarks/clients.py --json docs/benchmarks/clients.json
+	$(RUN) benchmarks/curves.py --json docs/benchmarks/curves.json
+	$(RUN) benchmarks/plots.py
 
 bench-resumption: $(VENV)/.bench ## client CPU of a resumed TLS session against a full handshake, with mosquitto
 	$(RUN) benchmarks/resumption.py $(ARGUMENTS)
