@@ -40,7 +40,8 @@ YARDSTICK = ("#888888", "x", ":")
 OURS = "#0072b2"
 THEIRS = "#777777"
 LABEL_GAP = 0.085  # of a panel's height, between labels
-COSTS = ("messages", "connections", "connecting", "filters", "payload", "properties", "window", "backlog")
+NUMBERS = ("messages", "connections", "connecting", "filters")
+SHAPES = ("payload", "properties", "window", "backlog")
 MEMORY = ("memory-connection", "memory-in-flight", "memory-filter")
 PEERS = ("mqtt5", "mqttium", "ohmqtt", "zmqtt", "paho")
 CLIENT_TABLES = ("publish-0", "publish-1", "publish-1-bursts", "receive-0", "receive-0-bursts")
@@ -291,7 +292,12 @@ def draw_all(folder: Path) -> Iterable[str]:
             continue
         figures = json.loads(source.read_text())
         if name == "curves":
-            draw_curves(figures, COSTS, "What a message costs, and what does not change it", folder / "curves.svg")
+            draw_curves(
+                figures, NUMBERS, "What a message costs, by how many there are of other things", folder / "numbers.svg"
+            )
+            draw_curves(
+                figures, SHAPES, "What a message costs, by its size, its company and its wait", folder / "messages.svg"
+            )
             draw_curves(figures, MEMORY, "What things take of memory", folder / "memory.svg")
             if figures["start"]:
                 draw_start(figures, folder / "start.svg")

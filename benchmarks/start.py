@@ -23,7 +23,7 @@ from timing import Spread
 
 TOPIC = "sites/berlin/rooms/e4/temperature"
 
-# Bare Python's is what an interpreter takes that does nothing.
+# The first two publish nothing: they are what an interpreter takes, and what a client on asyncio with TLS begins with.
 END = """
 import json, time
 with open("/proc/self/status") as status:
@@ -52,6 +52,7 @@ def _asynchronous(body: str) -> str:
 
 STARTS = {
     "bare Python": Start("pass", "end()"),
+    "asyncio and ssl alone": Start("import asyncio, ssl", "end()"),
     "iotwire.mqtt and a socket": Start(
         "import socket; from iotwire.mqtt import Connect, Decoder, Publish",
         f"""

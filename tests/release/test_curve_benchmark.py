@@ -37,6 +37,6 @@ def test_every_curve_has_figures_and_the_same_figures_give_the_same_plots(tmp_pa
     for _ in range(2):
         subprocess.run([*PLOTS, str(tmp_path)], check=True, timeout=60)
         drawn.append({path.name: path.read_bytes() for path in sorted(tmp_path.glob("*.svg"))})
-    assert set(drawn[0]) == {"curves.svg", "memory.svg", "start.svg"}
+    assert set(drawn[0]) == {"numbers.svg", "messages.svg", "memory.svg", "start.svg"}
     assert drawn[0] == drawn[1]
     assert all(len(image) < MOST_BYTES for image in drawn[0].values())
