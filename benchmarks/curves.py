@@ -106,7 +106,7 @@ def fewer(x: int, most: int, least: int = 200) -> int:
 
 MESSAGES = (1_000, 10_000, 100_000, 1_000_000)
 CONNECTIONS = (1, 10, 100, 1_000, 5_000)
-PAYLOADS = (16, 256, 1 * KiB, 4 * KiB, 16 * KiB, 64 * KiB, 128 * KiB)
+PAYLOADS = (16, 256, 1 * KiB, 4 * KiB, 32 * KiB, 128 * KiB)
 PROPERTIES = (1, 2, 4, 8, 16, 32, 64)
 WINDOWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 BACKLOGS = (100, 1_000, 10_000, 100_000)

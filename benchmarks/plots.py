@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -19,7 +21,7 @@ from drawing import SETTINGS as COMMON
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 Figures = dict[str, Any]
@@ -100,12 +102,14 @@ def draw_curve(axes: Axes, curve: Figures) -> None:
         lows, highs = ([point[name] for point in series["points"]] for name in ("low", "high"))
         axes.plot(xs, ys, color=colour, marker=marker, linestyle=dashes, markersize=4, linewidth=1.4)
         axes.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
-        ends.append((ys[-1], f"{series['name']}\n{series['growth'].replace(', ', '; ')}", colour))
+        ends.append((ys[-1], f"{series['name']}\n{fill(series['growth'], 38)}", colour))
     axes.set_xscale("log")
     axes.set_yscale("linear" if is_straight else "log")
     longest = max(curve["series"], key=lambda series: len(series["points"]))
     xs = [point["x"] for point in longest["points"]]
-    axes.set_xticks(xs, [f"{x:,}" for x in xs])
+    axes.set_xticks(xs, [f"{x // 1024}Ki" if x % 1024 == 0 else f"{x:,}" for x in xs])
+    if not is_straight:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
@@ -113,10 +117,13 @@ def draw_curve(axes: Axes, curve: Figures) -> None:
         axes.set_ylim(0, 1.15 * max(point["high"] for series in curve["series"] for point in series["points"]))
     to_panel = axes.transData + axes.transAxes.inverted()
     heights = [to_panel.transform((1, y))[1] for y, _, _ in ends]
-    for height, (_, text, colour) in zip(spread_out(heights, 2 * LABEL_GAP), ends, strict=True):
+    gap = LABEL_GAP * max(1 + text.count("\n") for _, text, _ in ends)
+    places = spread_out(heights, gap)
+    too_high = max(0.0, max(places) - 0.95)
+    for height, (_, text, colour) in zip([place - too_high for place in places], ends, strict=True):
         axes.text(1.02, height, text, color=colour, fontsize=7.5, va="center", transform=axes.transAxes)
     told = curve["shows"] if curve["holds"] else f"NOT SO: {curve['shows']}"
-    axes.set_title(fill(told, 56), loc="left", fontsize=9, color=INK if curve["holds"] else "#b00000")
+    axes.set_title(fill(told, 50), loc="left", fontsize=9, color=INK if curve["holds"] else "#b00000")
     axes.set_xlabel(curve["x"], fontsize=8)
     axes.set_ylabel({"us of CPU": "µs of CPU for one"}.get(curve["unit"], f"{curve['unit']} for one"), fontsize=8)
     axes.tick_params(labelsize=7.5)
@@ -134,7 +141,7 @@ def draw_curves(figures: Figures, names: Sequence[str], title: str, path: Path) 
         figure = Figure(figsize=(11.5, 2.75 * rows + 0.9))
         panels = figure.subplots(rows, 2, squeeze=False)
         height = figure.get_figheight()
-        figure.subplots_adjust(0.055, 0.92 / height, 0.815, 1 - 0.87 / height, wspace=0.8, hspace=0.62)
+        figure.subplots_adjust(0.065, 0.92 / height, 0.815, 1 - 0.87 / height, wspace=0.8, hspace=0.62)
         for axes, curve in zip(panels.flat, curves, strict=False):
             draw_curve(axes, curve)
         for axes in panels.flat[len(curves) :]:
@@ -277,10 +284,16 @@ def draw_client(axes: Axes, place: float, line: Figures, ours: float) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """A date would make every drawing another file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None}, facecolor="white")
+    """A date would make every drawing another file; a hundredth of a point is near enough for every coordinate."""
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None}, facecolor="white")
+    path.write_text(re.sub(r"<[^>]*>", rounded, text.getvalue()))
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def rounded(tag: re.Match[str]) -> str:
+    """A tag with two decimals; what stands between tags stays."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])
 
 
 def draw_all(folder: Path) -> Iterable[str]:
