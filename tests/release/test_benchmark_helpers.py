@@ -77,6 +77,7 @@ def test_a_witness_refuses_what_is_missing_or_twice_or_of_another_qos(monkeypatc
 
 def test_labels_move_apart_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")
     plots = load(monkeypatch, "plots")
     assert plots.spread_out([0.1, 0.9], 0.2) == [0.1, 0.9]
     places = plots.spread_out([0.52, 0.5, 0.51], 0.1)
