@@ -104,6 +104,11 @@ def fewer(x: int, most: int, least: int = 200) -> int:
     return max(least, min(most, most * 200 // max(1, x)))
 
 
+def turns_of(connections: int) -> dict[str, Any]:
+    """Every connection has its turn once before it is measured, and four times meanwhile."""
+    return {"connections": connections, "messages": max(10_000, 4 * connections), "warm_up": max(connections, 1000)}
+
+
 MESSAGES = (1_000, 10_000, 100_000, 1_000_000)
 CONNECTIONS = (1, 10, 100, 1_000, 5_000)
 PAYLOADS = (16, 256, 1 * KiB, 4 * KiB, 32 * KiB, 128 * KiB)
@@ -134,13 +139,13 @@ CURVES = (
                 "a message of QoS 1, awaited",
                 "publish_in_turn",
                 CONNECTIONS,
-                lambda n: {"connections": n, "messages": 10_000, "warm_up": max(n, 1000)},
+                turns_of,
             ),
             Series(
                 "the same by asyncio's transport alone",
                 "bare_in_turn",
                 CONNECTIONS,
-                lambda n: {"connections": n, "messages": 10_000, "warm_up": max(n, 1000)},
+                turns_of,
                 is_ours=False,
             ),
         ),

@@ -284,7 +284,7 @@ def draw_client(axes: Axes, place: float, line: Figures, ours: float) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """A date would make every drawing another file; a hundredth of a point is near enough for every coordinate."""
+    """A date would make every drawing another file; a tenth of a point is near enough for every place."""
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None}, facecolor="white")
     path.write_text(re.sub(r"<[^>]*>", rounded, text.getvalue()))
@@ -292,8 +292,13 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def rounded(tag: re.Match[str]) -> str:
-    """A tag with two decimals; what stands between tags stays."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag[0])
+    """A tag with fewer decimals: one of places, two of what is small, as markers are. What stands between tags stays."""
+
+    def shorter(number: re.Match[str]) -> str:
+        value = float(number[0])
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+    return re.sub(r"-?\d+\.\d{3,}", shorter, tag[0])
 
 
 def draw_all(folder: Path) -> Iterable[str]:

@@ -109,6 +109,10 @@ class Answering(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error or ConnectionError("the broker ended the connection"))
+
     async def answers(self) -> int:
         """How many have come since the last call: one or more."""
         while self._unread < max(2, self._answer_size):
@@ -130,6 +134,6 @@ class Answering(asyncio.Protocol):
 async def connect_answering(port: int, number: int) -> Answering:
     """One more connection for QoS 1."""
     _, link = await asyncio.get_running_loop().create_connection(Answering, HOST, port)
-    await link.exchange(Connect(f"answering-{number}", keep_alive=60).encode(5))
+    await link.exchange(Connect(f"answering-{number}", keep_alive=0).encode(5))
     link.forget()
     return link
