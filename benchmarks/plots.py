@@ -292,7 +292,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def rounded(tag: re.Match[str]) -> str:
-    """A tag with fewer decimals: one of places, two of what is small, as markers are. What stands between tags stays."""
+    """A tag with fewer decimals: one of places, two of what is small. What stands between tags stays."""
 
     def shorter(number: re.Match[str]) -> str:
         value = float(number[0])
