@@ -216,7 +216,8 @@ class Server:
                 self.peers.append(peer)
                 self._script(peer)
         except BaseException as error:  # noqa: BLE001 -- raised by `close`
-            self.failures.append(error)
+            if not (isinstance(error, ssl.SSLError) and "Closed before TLS handshake" in str(error)):
+                self.failures.append(error)  # else the client had gone before this thread came to ask who it is
 
     def close(self) -> None:
         for thread in self._threads[1:]:
