@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
+import struct
+import termios
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +24,7 @@ from iotwire.emulator.pki import Authority
 from iotwire.route import TlsPlan
 from networks import RelayingProxy, serving
 from scripted_http import BOTH, OK, HttpPeer, HttpRoute, Taking, http_server
-from scripted_threads import happened
+from scripted_threads import happened, until
 
 HOST = "a1b2c3d4e5-ats.iot.eu-central-1.amazonaws.com"
 BOTH_VERSIONS = pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["1.3", "1.2"])
@@ -204,6 +207,12 @@ def test_a_ticket_of_tls_1_3_is_used_once_and_a_session_of_tls_1_2_is_not_copied
     assert len({id(session) for session in kept}) == (1 if newest == ssl.TLSVersion.TLSv1_2 else 3)
 
 
+def unacknowledged(connected: socket.socket) -> int:
+    """Bytes of what was said that the other side's system has not confirmed, its end among them (tcp(7), SIOCOUTQ)."""
+    (count,) = struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return int(count)
+
+
 @BOTH
 @BOTH_VERSIONS
 @pytest.mark.parametrize("how", ["orderly", "abrupt"])
@@ -224,6 +233,8 @@ def test_a_connection_that_the_server_closed_meanwhile_is_made_again(
                         peer.socket.setblocking(False)
                         with suppress(ssl.SSLWantReadError):
                             peer.socket.unwrap()
+                    peer.socket.shutdown(socket.SHUT_WR)
+                    until(lambda: unacknowledged(peer.socket) == 0)  # the client's system has it
                     break
         gone.set()
 
