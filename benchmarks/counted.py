@@ -81,6 +81,7 @@ def operations() -> dict[str, Operation]:
         "PreparedPublish.encode": (ours.encode_prepared(message), 1),
         "decode one": (ours.decode(message, Read.NOTHING), 1),
         "decode one, with properties": (ours.decode(described, Read.NOTHING), 1),
+        "decode one, with properties, read all": (ours.decode(described, Read.ALL), 1),
         "decode a stream": (ours.decode_stream(messages), len(messages)),
         "decode a stream, topics all different": (ours.decode_stream(distinct), len(distinct)),
         "decode a stream of PUBACK": (ours.decode_pubacks(pubacks), len(messages)),
@@ -92,6 +93,7 @@ def operations() -> dict[str, Operation]:
         found[f"{peer.name}: encode, with properties"] = (peer.encode(described), 1)
         found[f"{peer.name}: decode one"] = (peer.decode(message, Read.NOTHING), 1)
         found[f"{peer.name}: decode one, with properties"] = (peer.decode(described, Read.NOTHING), 1)
+        found[f"{peer.name}: decode one, with properties, read all"] = (peer.decode(described, Read.ALL), 1)
         found[f"{peer.name}: decode a stream"] = (peer.decode_stream(messages), len(messages))
         found[f"{peer.name}: decode a stream, topics all different"] = (peer.decode_stream(distinct), len(distinct))
         found[f"{peer.name}: decode a stream of PUBACK"] = (peer.decode_pubacks(pubacks), len(messages))
