@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from contenders import Contender, Entry, Missing, Peer, Read
+from contenders import Contender, Entry, Missing, Peer, Read, one_by_one
 from floor import Floor
 from inputs import (
     CONTENT_TYPE,
@@ -111,6 +111,10 @@ class Comparisons:
         described = Message(content_type=CONTENT_TYPE, user_properties=USER_PROPERTIES)
         distinct = stream_of(message, distinct_topics=True)
         yield self._stream("distinct-stream", "decode a stream of 200 different topics", distinct)
+        never_again = stream_of(described, distinct_topics=True, distinct_properties=True)
+        yield self._stream("never-again-stream", "  with different properties too", never_again)
+        yield self._each("never-again-decode", "  the same one by one, reading nothing", never_again, Read.NOTHING)
+        yield self._each("never-again-read", "  the same one by one, read all", never_again, Read.ALL)
         for name, title, variant in (
             ("16B", "16 B payload", replace(message, payload=message.payload[:16])),
             ("4KiB", "4 KiB payload", replace(message, payload=message.payload * 16)),
@@ -157,6 +161,16 @@ class Comparisons:
         row = Row("    the same, mqtt5's memoryview made beforehand", self._ours.decode(message, read), target)
         rivals = tuple(peer.decode(message, read, given="view") for peer in self._peers if isinstance(peer, Mqtt5))
         return Comparison(name, (row,), rivals, message.fields)
+
+    def _each(self, name: str, label: str, messages: list[Message], read: Read) -> Comparison:
+        decoders = (peer.decode(messages[0], read) for peer in self._peers if peer.name == REFERENCE)
+        return Comparison(
+            name,
+            (Row(label, one_by_one(self._ours.decode(messages[0], read), messages)),),
+            tuple(one_by_one(decoder, messages) for decoder in decoders),
+            messages[-1].fields,
+            operations=len(messages),
+        )
 
     def _stream(
         self,

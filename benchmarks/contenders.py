@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from inputs import Message
 
@@ -52,6 +52,7 @@ class Missing:
 
 
 Entry = Contender | Missing
+EntryT = TypeVar("EntryT", Contender, Entry)
 
 
 def same(result: Any) -> Any:
@@ -103,6 +104,14 @@ def arguments_of(message: Message) -> dict[str, Any]:
         "content_type": message.content_type,
         "user_properties": message.user_properties,
     }
+
+
+def one_by_one(decoder: EntryT, messages: list[Message]) -> EntryT:
+    """A decoder of one packet, `data`, given each of these in turn. What it made of the last one is looked at."""
+    if isinstance(decoder, Missing):
+        return decoder
+    names = {**decoder.names, "wires": [message.wire for message in messages]}
+    return replace(decoder, statement=f"for data in wires: {decoder.statement}", names=names)
 
 
 def each_of(fields: Callable[[Any], tuple[object, ...]]) -> Callable[[Iterable[Any]], list[tuple[object, ...]]]:

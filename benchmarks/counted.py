@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from contenders import Contender, Entry, Missing, Peer, Read
+from contenders import Contender, Entry, Missing, Peer, Read, one_by_one
 from inputs import CONTENT_TYPE, USER_PROPERTIES, Message, puback, stream_of
 
 HERE = Path(__file__).resolve().parent
@@ -72,6 +72,8 @@ def operations() -> dict[str, Operation]:
     described = Message(content_type=CONTENT_TYPE, user_properties=USER_PROPERTIES)
     messages, packet_ids = stream_of(message), list(range(1, len(stream_of(message)) + 1))
     distinct = stream_of(message, distinct_topics=True)
+    never_again = stream_of(described, distinct_topics=True, distinct_properties=True)
+    nothing_read, all_read = ours.decode(described, Read.NOTHING), ours.decode(described, Read.ALL)
     pubacks = b"".join(puback(packet_id) for packet_id in packet_ids)
     found: dict[str, tuple[Entry, int]] = {
         "encode_publish, positional": (ours.encode_positional(message), 1),
@@ -80,10 +82,14 @@ def operations() -> dict[str, Operation]:
         "Publish(...).encode()": (ours.encode_object(message), 1),
         "PreparedPublish.encode": (ours.encode_prepared(message), 1),
         "decode one": (ours.decode(message, Read.NOTHING), 1),
-        "decode one, with properties": (ours.decode(described, Read.NOTHING), 1),
-        "decode one, with properties, read all": (ours.decode(described, Read.ALL), 1),
+        "decode one, with properties": (nothing_read, 1),
+        "decode one, with properties, read all": (all_read, 1),
         "decode a stream": (ours.decode_stream(messages), len(messages)),
         "decode a stream, topics all different": (ours.decode_stream(distinct), len(distinct)),
+        "decode a stream, with properties": (ours.decode_stream(stream_of(described)), len(messages)),
+        "decode a stream, nothing comes again": (ours.decode_stream(never_again), len(messages)),
+        "decode each, nothing comes again": (one_by_one(nothing_read, never_again), len(messages)),
+        "decode each, nothing comes again, read all": (one_by_one(all_read, never_again), len(messages)),
         "decode a stream of PUBACK": (ours.decode_pubacks(pubacks), len(messages)),
         "PUBACK: encode": (ours.encode_puback(1234), 1),
     }

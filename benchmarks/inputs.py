@@ -64,14 +64,18 @@ class Message:
         return _variable_byte_integer(len(self.properties)) + self.properties
 
 
-def stream_of(message: Message, *, distinct_topics: bool = False) -> list[Message]:
-    """STREAM_LENGTH packets like `message`: ids and payloads always differ, topics on request (of equal length)."""
+def stream_of(message: Message, *, distinct_topics: bool = False, distinct_properties: bool = False) -> list[Message]:
+    """STREAM_LENGTH packets like `message`: ids and payloads always differ, the rest on request (of equal length)."""
     return [
         replace(
             message,
             topic=f"{message.topic[:-4]}{number:04d}" if distinct_topics else message.topic,
             payload=(message.payload + message.payload)[number % 256 :][: len(message.payload)],
             packet_id=None if message.qos == 0 else number,
+            user_properties=tuple(
+                (name, f"{value[:-4]}{number:04d}" if distinct_properties else value)
+                for name, value in message.user_properties
+            ),
         )
         for number in range(1, STREAM_LENGTH + 1)
     ]

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from counted import DRIVER, EMPTY, ENVIRONMENT, UNROLL, Operation, for_one_packet, operations
 
-
 SHOWN = 0.01  # of an operation's instructions: functions with fewer are not worth a line
 
 
