@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t
 
 from iotwire._mqtt cimport PayloadSource
-from iotwire._recent cimport RecentTopics
+from iotwire._recent cimport Recent
 
 
 cdef class Window:
@@ -24,7 +24,7 @@ cdef class Decoder:
     cdef bint as_views
     cdef int busy                # 1 while a call has it; all of the above is that call's
     cdef object failure
-    cdef RecentTopics recent
+    cdef Recent recent
 
     cdef int enter(self) except -1
     cdef void leave(self) noexcept

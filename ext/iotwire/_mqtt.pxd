@@ -2,13 +2,13 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from iotwire._cursor cimport Cursor
-from iotwire._recent cimport RecentTopics
+from iotwire._recent cimport Recent
 
 
 cdef class Record:
     """What packets and their parts share: properties as checked wire bytes, and value semantics over their fields."""
     cdef bytes properties  # without the length before them; None where there are none
-    cdef uint64_t seen     # bit n: property n is among them; bit 63: an __init__ has begun
+    cdef uint64_t seen     # bit n: property n is among them; 62: the block comes again; 63: an __init__ has begun
 
 
 cdef class Packet(Record):
@@ -117,7 +117,7 @@ cdef class PayloadSource:
     cdef object view(self, const uint8_t* at, Py_ssize_t size)
 
 
-cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent)
+cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, Recent* recent)
 cdef Py_ssize_t size_properties(Record record, int version) except -1
 cdef uint8_t* put_properties(Record record, uint8_t* at, int version) noexcept
 cdef int refuse_before_5(str field, str what) except -1

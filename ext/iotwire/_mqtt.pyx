@@ -32,10 +32,11 @@ from iotwire._frame cimport (
     PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNKNOWN_VERSION, UNSUBACK, UNSUBSCRIBE, Frame, new_wire, read_frame,
 )
 from iotwire._properties cimport (
-    TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, property_of, read_properties, refuse_properties,
+    COMES_AGAIN, TOPIC_ALIAS, WILL, attributes_of, encode_properties, has, known_property_of, property_of, read_properties,
+    refuse_properties,
 )
 from iotwire._publish cimport DUP, QOS, RETAIN, as_publish_id, publish_first_byte, publish_properties
-from iotwire._recent cimport RecentTopics, read_topic_name
+from iotwire._recent cimport Recent, read_topic_name
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, as_text, put_text, read_text, size_text, utf8_of
 from iotwire._threads cimport FREE_THREADED, load_pointer, load_u8, store_pointer, store_u8, try_mark
 from iotwire._topics cimport NO_FAULT, FilterFault, as_topic_filter, describe, filter_fault, is_shared
@@ -122,6 +123,8 @@ cdef object read_attribute(PyObject* packet, void* closure):
     cdef Record record = <Record> packet
     if not has(record.seen, attribute.identifier) or record.properties is None:  # None: its __init__ is not done
         return () if attribute.repeats else None
+    if has(record.seen, COMES_AGAIN):
+        return known_property_of(record.properties, attribute.identifier, attribute.repeats)
     return property_of(record.properties, attribute.identifier, attribute.repeats)
 
 
@@ -638,7 +641,7 @@ cdef class Publish(Packet):
         return put_bytes(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
 
-cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent):
+cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadSource views, Recent* recent):
     cdef Publish packet = Publish.__new__(Publish)
     cdef const uint8_t* topic_at = body.pos
     cdef bint has_topic
@@ -647,7 +650,7 @@ cdef inline Packet decode_publish(int first, Cursor* body, int version, PayloadS
     if first & QOS:
         packet.packet_id_ = read_packet_id(body)
     if version == MQTT_5:
-        packet.properties = read_properties(body, PUBLISH, &packet.seen)
+        packet.properties = read_properties(body, PUBLISH, &packet.seen, recent)
     if not has_topic and not has(packet.seen, TOPIC_ALIAS):
         body.pos = topic_at
         violation(body, "an empty topic name without a topic alias", "MQTT-4.7.3-1")
@@ -1155,7 +1158,7 @@ cdef Packet decode_auth(Cursor* body, int version):
 
 # ---- any packet ------------------------------------------------------------------------------------------------------
 
-cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, RecentTopics* recent):
+cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource views, Recent* recent):
     """The packet of a first byte that `read_frame` has passed, and its body."""
     cdef int kind = first >> 4
     if kind == PUBLISH:

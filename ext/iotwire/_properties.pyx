@@ -8,7 +8,7 @@ Values become Python objects when they are read.
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_New
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -23,7 +23,11 @@ from iotwire._frame cimport (
     AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE,
     UNSUBACK,
 )
+from iotwire._recent cimport (
+    BLOCK_PLACES, LONGEST_KEPT, SHORTEST_KEPT, Recent, RecentBlock, is_same, place_of,
+)
 from iotwire._text cimport ANY_TEXT, TOPIC_NAME, TextRule, as_text, check_text, put_text, read_text, skip_text
+from iotwire._threads cimport FREE_THREADED
 
 cdef enum Kind:  # the data types of 1.5, told apart where their values have rules of their own
     UNKNOWN
@@ -145,17 +149,33 @@ cdef int refuse_properties(tuple attributes, uint64_t seen) except -1:
 
 # ---- decode
 
-cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen):
+cdef bytes read_property_block(Cursor* body, int packet, uint64_t* seen, Recent* recent):
     """What `read_properties` gives for a block that is not empty."""
     cdef Py_ssize_t size = read_varint(body)
     if size == 0:
         return None
     cdef Cursor outer = sub_cursor(body, size)
+    cdef RecentBlock* place = NULL
+    if recent != NULL and SHORTEST_KEPT <= size <= LONGEST_KEPT:
+        place = &recent.blocks[place_of(outer.pos, size) % BLOCK_PLACES]
+        # What is known was checked when it was made, as with topics.
+        if place.block != NULL and is_same_block(<bytes> place.block, outer.pos, size):
+            seen[0] = place.seen | <uint64_t> 1 << COMES_AGAIN
+            return <bytes> place.block
     # Copied first, then checked: nobody else can write to the copy.
     cdef bytes block = PyBytes_FromStringAndSize(<const char*> outer.pos, size)
     cdef Cursor inner = cursor_over(<const uint8_t*> PyBytes_AS_STRING(block), size, outer.base, body.fail)
     seen[0] = check_properties(&inner, packet)
+    if place != NULL:
+        Py_INCREF(block)
+        Py_XDECREF(place.block)
+        place.block = <PyObject*> block
+        place.seen = seen[0]
     return block
+
+
+cdef inline bint is_same_block(bytes block, const uint8_t* source, Py_ssize_t size) noexcept:
+    return PyBytes_GET_SIZE(block) == size and is_same(<const uint8_t*> PyBytes_AS_STRING(block), source, size)
 
 
 cdef uint64_t check_properties(Cursor* block, int packet) except? 0:
@@ -231,6 +251,34 @@ cdef object property_of(bytes block, int identifier, bint repeats):
         return all_values(c, identifier)
     find_next(&c, identifier)
     return read_value(&c, identifier)
+
+
+# Values of blocks that come again, each in the one place that block and property choose. A reference to the block keeps
+# its address from being another's. The GIL guards them.
+cdef struct KnownValue:
+    PyObject* block
+    PyObject* value
+    int identifier
+
+cdef KnownValue[16] known_values
+
+
+cdef object known_property_of(bytes block, int identifier, bint repeats):
+    """`property_of` for a block that a decoder has recognised: its values are the same objects each time."""
+    cdef KnownValue* place = &known_values[((<size_t> <PyObject*> block >> 4) + identifier) & 15]
+    cdef KnownValue before
+    if FREE_THREADED:
+        return property_of(block, identifier, repeats)
+    if place.block == <PyObject*> block and place.identifier == identifier:
+        return <object> place.value
+    value = property_of(block, identifier, repeats)
+    before = place[0]
+    Py_INCREF(block)
+    Py_INCREF(value)
+    place[0] = KnownValue(<PyObject*> block, <PyObject*> value, identifier)
+    Py_XDECREF(before.block)
+    Py_XDECREF(before.value)
+    return value
 
 
 cdef tuple all_values(Cursor c, int identifier):

@@ -1,9 +1,10 @@
 # cython: language_level=3
-"""Topic names seen lately, so that one which comes again is not made again. Header-only.
+"""Topic names and property blocks seen lately, so that what comes again is not made and checked again. Header-only.
 
-A device hears from a few topics all its life. To recognise one takes a comparison; to make it takes memory, a copy and a
-check. Only ASCII names of up to 256 bytes are kept (AWS IoT allows no longer ones), each in the one place that a few of
-its bytes choose: a flood of different names costs a miss each, and holds 16 short strings at most.
+A device hears from a few topics all its life, and a publisher describes its messages alike. To recognise bytes takes a
+comparison; to make an object of them takes memory, a copy and a check. Only ASCII names and blocks of up to 256 bytes are
+kept (AWS IoT allows no longer topics), each in the one place that a few of its bytes choose: a flood of different ones
+costs a miss each, and holds 16 short strings and 8 short blocks at most.
 """
 
 from cpython.object cimport PyObject
@@ -17,19 +18,27 @@ from iotwire._text cimport TOPIC_NAME, read_text
 
 cdef enum:
     PLACES = 16
+    BLOCK_PLACES = 8
     LONGEST_KEPT = 256
-    SHORTEST_KEPT = 8  # as many as a place is chosen by; a shorter name costs little to make
+    SHORTEST_KEPT = 8  # as many as a place is chosen by; what is shorter costs little to make
 
 
-cdef struct RecentTopics:
-    (PyObject*)[PLACES] names  # references of the owner's, who gives them back with `forget`; NULL where there is none
+cdef struct RecentBlock:
+    PyObject* block  # bytes that were checked as the properties of a PUBLISH
+    uint64_t seen    # what that check has found
 
 
-cdef inline int place_of(const uint8_t* name, Py_ssize_t size) noexcept:
-    """Chosen by the middle and the end of a name: topics of one device begin alike."""
+cdef struct Recent:
+    # References of the owner's, who gives them back with `forget`; NULL where there is none.
+    (PyObject*)[PLACES] names
+    RecentBlock[BLOCK_PLACES] blocks
+
+
+cdef inline int place_of(const uint8_t* source, Py_ssize_t size) noexcept:
+    """Chosen by the middle and the end: topics of one device begin alike."""
     cdef uint64_t middle, end
-    memcpy(&middle, name + (size - 8) // 2, 8)
-    memcpy(&end, name + size - 8, 8)
+    memcpy(&middle, source + (size - 8) // 2, 8)
+    memcpy(&end, source + size - 8, 8)
     return <int> (((middle ^ end << 1) * <uint64_t> 0x9E3779B97F4A7C15) >> 60)
 
 
@@ -48,7 +57,7 @@ cdef inline bint is_same(const uint8_t* name, const uint8_t* other, Py_ssize_t s
     return word == other_word
 
 
-cdef inline str read_topic_name(Cursor* body, RecentTopics* recent):
+cdef inline str read_topic_name(Cursor* body, Recent* recent):
     """A Topic Name [3.3.2.1], made anew or the one that is known. `recent` may be NULL."""
     cdef const uint8_t* start = body.pos
     cdef Py_ssize_t size = read_u16(body)
@@ -75,8 +84,11 @@ cdef inline str read_topic_name(Cursor* body, RecentTopics* recent):
     return name
 
 
-cdef inline void forget(RecentTopics* recent) noexcept:
+cdef inline void forget(Recent* recent) noexcept:
     cdef int place
     for place in range(PLACES):
         Py_XDECREF(recent.names[place])
         recent.names[place] = NULL
+    for place in range(BLOCK_PLACES):
+        Py_XDECREF(recent.blocks[place].block)
+        recent.blocks[place].block = NULL

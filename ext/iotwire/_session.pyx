@@ -28,7 +28,7 @@ from iotwire._mqtt cimport (
     Subscribe, SubscriptionAcknowledgement, UnsubAck, Unsubscribe,
 )
 from iotwire._outgoing cimport ALIAS_BYTES, as_duplicate, by_alias, copy_of, parts_of, with_alias
-from iotwire._properties cimport TOPIC_ALIAS, has, without_property
+from iotwire._properties cimport COMES_AGAIN, TOPIC_ALIAS, has, without_property
 from iotwire._publish cimport QOS
 from iotwire._text cimport TOPIC_NAME, as_text
 
@@ -1120,7 +1120,7 @@ cdef class Session:
         # Nobody else has seen the packet yet.
         packet.topic = self.inbound_aliases[alias]
         packet.properties = without_property(packet.properties, TOPIC_ALIAS)
-        packet.seen &= ~(<uint64_t> 1 << TOPIC_ALIAS)
+        packet.seen &= ~(<uint64_t> 1 << TOPIC_ALIAS | <uint64_t> 1 << COMES_AGAIN)
         return 0
 
     @cython.critical_section
