@@ -1192,6 +1192,27 @@ cdef Packet decode_body(int first, Cursor* body, int version, PayloadSource view
     return decode_auth(body, version)
 
 
+# What `decode` has seen lately, in this process. The GIL guards it; a program without one has decoders that keep their own.
+cdef Recent recent_of_all
+
+cdef enum:
+    KNOWN_SIZES = 1024
+
+cdef (PyObject*)[KNOWN_SIZES] known_sizes  # ints, each made when it is first asked for, and kept for ever
+
+
+cdef inline object as_size(Py_ssize_t size):
+    """A packet's size as an int: to make one (and CPython keeps those to 256) is a tenth of a decode."""
+    cdef object made
+    if FREE_THREADED or size >= KNOWN_SIZES:
+        return size
+    if known_sizes[size] == NULL:
+        made = size
+        Py_INCREF(made)
+        known_sizes[size] = <PyObject*> made
+    return <object> known_sizes[size]
+
+
 def decode(data, version=5):
     """The first packet in `data` and its size in bytes, as (packet, size); None while it is incomplete.
 
@@ -1216,7 +1237,8 @@ def decode(data, version=5):
     body = cursor_over(
         <const uint8_t*> PyBytes_AS_STRING(whole) + frame.header, frame.size - frame.header, frame.header, cursor_fault
     )
-    return decode_body(frame.first, &body, checked, None, NULL), frame.size
+    packet = decode_body(frame.first, &body, checked, None, NULL if FREE_THREADED else &recent_of_all)
+    return packet, as_size(frame.size)
 
 
 # ---- at import -------------------------------------------------------------------------------------------------------
