@@ -808,10 +808,11 @@ cdef class Session:
         OutboxFullError where too many wait, ConnectionLostError, EncodeError.
         """
         cdef Delivery delivery
-        if "subscription_identifiers" in properties:
-            cannot_encode("subscription_identifiers", "is not for a client to send", "MQTT-3.3.4-6")
-        if "topic_alias" in properties:
-            cannot_encode("topic_alias", "is the session's own to choose")
+        if properties:
+            if "subscription_identifiers" in properties:
+                cannot_encode("subscription_identifiers", "is not for a client to send", "MQTT-3.3.4-6")
+            if "topic_alias" in properties:
+                cannot_encode("topic_alias", "is the session's own to choose")
         if type(topic) is not str:
             topic = as_text(topic, "topic", TOPIC_NAME)
         if not qos:
@@ -864,6 +865,16 @@ cdef class Session:
         if self.aliases is not None and not alias:
             wire = self.shorten(wire, topic)
         return self.put_publish(wire, topic)
+
+    @cython.critical_section
+    def publish_within(self, Py_ssize_t max_bytes, topic, payload, qos=0, retain=False):
+        """`publish` of QoS 0 without properties. False, and nothing is sent, where so many bytes wait to be written."""
+        if self.output_bytes >= max_bytes:
+            return False
+        if type(topic) is not str:
+            topic = as_text(topic, "topic", TOPIC_NAME)
+        self.publish_at_once(topic, payload, qos, retain, None)
+        return True
 
     @cython.critical_section
     def publish_pairs(self, list items not None, Py_ssize_t start=0, retain=False, Py_ssize_t max_bytes=65536):

@@ -292,6 +292,9 @@ class Session:
         OutboxFullError where too many wait, ConnectionLostError, EncodeError.
         """
 
+    def publish_within(self, max_bytes: int, topic: str, payload: Any, qos: int = 0, retain: bool = False) -> bool:
+        """`publish` of QoS 0 without properties. False, and nothing is sent, where so many bytes wait to be written."""
+
     def publish_pairs(self, items: list[Any], start: int = 0, retain: bool = False, max_bytes: int = 65536) -> int:
         """Send messages of QoS 0, (topic, payload) tuples in `items[start:]`, as `publish` does; faster.
 

@@ -173,3 +173,19 @@ def test_the_size_of_a_packet_is_right_however_large_it_is() -> None:
     take = by_decode()
     for size in [*range(1100), 65535, 65536]:
         take(encode_publish("a", bytes(size)))
+
+
+@pytest.mark.parametrize("held_bytes", [0, 1, 16, 65536])
+def test_a_message_within_a_bound_is_the_same_and_no_more_is_taken(held_bytes: int) -> None:
+    one, other = Session(), Session()
+    for session in (one, other):
+        session.connect(Connect("c"), 0.0)
+        session.take_output(0.0)
+        session.receive(ConnAck(0, topic_alias_maximum=1).encode(), 0.0)
+    for number in range(20):
+        is_free = one.output_bytes < held_bytes
+        assert one.publish_within(held_bytes, "plant/boiler", b"x", 0, bool(number % 2)) is is_free
+        if is_free:
+            other.publish("plant/boiler", b"x", 0, bool(number % 2))
+    assert one.take_output(0.0) == other.take_output(0.0)
+    assert one.sent == other.sent

@@ -483,12 +483,12 @@ class Client(ClientBase):
         link = self._link
         if not qos and self._is_direct and link is not None:
             session = self._session
-            if session.output_bytes >= self._gather_bytes and not link.make_room(self._max_queued_bytes):
-                raise OutboxFullError(f"max_queued_bytes: {self._max_queued_bytes} or more bytes wait to be written")
-            if properties:
+            if properties or not session.publish_within(self._gather_bytes, topic, payload, qos, retain):
+                if session.output_bytes >= self._gather_bytes and not link.make_room(self._max_queued_bytes):
+                    raise OutboxFullError(
+                        f"max_queued_bytes: {self._max_queued_bytes} or more bytes wait to be written"
+                    )
                 session.publish(topic, payload, qos, retain, **properties)  # type: ignore[misc]
-            else:
-                session.publish(topic, payload, qos, retain)
             if not link.flush_is_due:
                 link.flush_soon()
             return _WRITTEN
