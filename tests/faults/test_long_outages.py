@@ -161,7 +161,7 @@ RUNS = {
 
 SHARE = FAULTS if FAULTS >= 20 else 2
 # Of memory above that of the idle program, whatever the backlog. A small one, held as a whole, would not take 20 MB.
-MOST_BYTES = 20_000_000 if SHARE == 100 else 8_000_000
+MOST_BYTES = 20_000_000 if SHARE == 100 else 4_500_000
 # Where there is little time, each client has one of them.
 PAIRS = [(kind, name) for name in RUNS for kind in ("asyncio", "blocking")]
 if FAULTS < 20:
