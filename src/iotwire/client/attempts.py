@@ -44,6 +44,7 @@ SETTLE_S = 0.2
 LET_ALONE_S = 1.0
 # Where all budgets are spent, the clock is looked at so often.
 LONGEST_WAIT_S = 600.0
+ALL_SPENT = "the budget of each route is spent"
 # How long a route whose budget is spent is kept for acknowledgements that are to come.
 SPENT_PATIENCE_S = 10.0
 
@@ -167,7 +168,7 @@ class Attempts(ABC):
         if uplinks.is_spent:
             uplinks.begin_round()  # another one may be usable by now
         if uplinks.is_spent:
-            raise ConnectError("the budget of each route is spent")
+            raise ConnectError(ALL_SPENT)
         self._note(logging.INFO, "connecting")
         uplinks.note_attempt()
         self._links_seen = self._links_came
@@ -315,7 +316,7 @@ class Attempts(ABC):
         may_wait = self._has_connected or self._wait_for_server
         if may_wait and self._backoff is not None and (renews_in_s := uplinks.renews_in_s) is not None:
             self._may_hurry = False
-            error = ConnectError("the budget of each route is spent")
+            error = ConnectError(ALL_SPENT)
             self._note(logging.WARNING, "waiting", error, renews_in_s)
             return min(max(renews_in_s, 0.0), LONGEST_WAIT_S)  # the clock may be set meanwhile
         if was_renewed and error is None:

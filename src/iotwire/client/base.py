@@ -596,7 +596,7 @@ class ClientBase(Attempts):
             self._session.disconnect(Disconnect(ReasonCode.UNSPECIFIED_ERROR))
             self._handle(self._session.take_events(), distrust)
         self._update_reading()
-        if self._uplinks.budget is not None:
+        if self._uplinks.is_metered:
             self._affords(1)
         if self._session.output_bytes:
             self._flush_soon()
